@@ -1,0 +1,77 @@
+/**
+ * Logging by pino: constant message plus fields, four levels. Owns the logger interface that is
+ * injected everywhere; never logs per packet, never prints a Secret.
+ */
+import { type DestinationStream, pino } from 'pino';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/**
+ * The names of all fields of log lines. One list, so that a log can be searched; the compiler
+ * refuses others.
+ */
+export interface LogFields {
+  readonly overlay?: string;
+  readonly peer?: string;
+  readonly name?: string;
+  readonly account?: string;
+  readonly module?: string;
+  readonly event?: string;
+  readonly state?: string;
+  readonly reason?: string;
+  readonly code?: string;
+  readonly error?: string;
+  readonly path?: string;
+  readonly file?: string;
+  readonly device?: string;
+  readonly address?: string;
+  readonly server?: string;
+  readonly command?: string;
+  readonly method?: string;
+  readonly pid?: number;
+  readonly count?: number;
+  readonly durationMs?: number;
+  readonly delayMs?: number;
+  readonly mtu?: number;
+  readonly version?: string;
+  readonly nodeId?: string;
+}
+
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger whose every line carries the module and the fields. */
+  child(module: string, fields?: LogFields): Logger;
+}
+
+/** A logger that writes JSON lines to `destination` (default: standard error). */
+export function createLogger(level: LogLevel, destination?: DestinationStream): Logger {
+  const options = {
+    level,
+    base: null,
+    timestamp: (): string => `,"time":"${new Date().toISOString()}"`,
+    formatters: { level: (label: string): object => ({ level: label }) },
+  };
+  return wrap(pino(options, destination ?? pino.destination({ dest: 2, sync: true })));
+}
+
+/** A logger that says nothing, for tests and pure tools. */
+export const silentLogger: Logger = {
+  debug() {},
+  info() {},
+  warn() {},
+  error() {},
+  child: () => silentLogger,
+};
+
+function wrap(target: ReturnType<typeof pino>): Logger {
+  return {
+    debug: (message, fields) => target.debug(fields ?? {}, message),
+    info: (message, fields) => target.info(fields ?? {}, message),
+    warn: (message, fields) => target.warn(fields ?? {}, message),
+    error: (message, fields) => target.error(fields ?? {}, message),
+    child: (module, fields) => wrap(target.child({ module, ...fields })),
+  };
+}

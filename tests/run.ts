@@ -1,0 +1,121 @@
+/**
+ * The test runner: each file in a process of its own, counts trusted instead of exit codes (uvu
+ * exits 0 when a hook throws or no test ran), a file that does not end is ended: that is how a
+ * leaked handle shows. Folders that need the machine for themselves run one file at a time.
+ *
+ * Usage: node dist/tests/run.js FOLDER… [--only PART-OF-PATH]
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+interface Outcome {
+  readonly file: string;
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+}
+
+/** Limits of one file, and whether files of the folder may run beside each other. */
+const folders: Record<string, { readonly limitMs: number; readonly jobs: number }> = {
+  repo: { limitMs: 60_000, jobs: 2 },
+  unit: { limitMs: 60_000, jobs: 2 },
+  property: { limitMs: 120_000, jobs: 2 },
+  contract: { limitMs: 120_000, jobs: 1 },
+  interop: { limitMs: 240_000, jobs: 1 },
+  netns: { limitMs: 600_000, jobs: 1 },
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: 'string' } },
+});
+const outcomes: Outcome[] = [];
+for (const folder of positionals) {
+  const limits = folders[folder];
+  if (limits === undefined) throw new Error(`no such test folder: ${folder}`);
+  await runFolder(folder, limits);
+}
+const sum = (key: 'passed' | 'failed' | 'skipped'): number =>
+  outcomes.reduce((n, o) => n + o[key], 0);
+process.exitCode = sum('failed') > 0 || outcomes.length === 0 ? 1 : 0;
+process.stdout.write(
+  `${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`,
+);
+
+async function runFolder(
+  folder: string,
+  limits: { readonly limitMs: number; readonly jobs: number },
+): Promise<void> {
+  const root = join(import.meta.dirname, folder);
+  if (!existsSync(root)) return;
+  const queue = readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((f) => f.endsWith('.test.js') && (values.only === undefined || f.includes(values.only)))
+    .map((f) => join(folder, f))
+    .sort();
+  const worker = async (): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      outcomes.push(await runFile(file, limits.limitMs));
+    }
+  };
+  await Promise.all(Array.from({ length: limits.jobs }, worker));
+}
+
+function runFile(file: string, limitMs: number): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const started = performance.now();
+    const child = spawn(
+      process.execPath,
+      ['--enable-source-maps', join(import.meta.dirname, file)],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } },
+    );
+    let out = '';
+    let late = false;
+    const collect = (data: Buffer): void => {
+      out += data.toString();
+    };
+    child.stdout.on('data', collect);
+    child.stderr.on('data', collect);
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill('SIGKILL');
+    }, limitMs);
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      // A file may hold several suites: their totals add up.
+      const count = (word: string): number =>
+        [...out.matchAll(new RegExp(`^  ${word}:\\s+(\\d+)`, 'gm'))].reduce(
+          (n, m) => n + Number(m[1]),
+          0,
+        );
+      const total = count('Total');
+      const passed = count('Passed');
+      const skipped = count('Skipped');
+      const why = reasonOf(late, total, passed, skipped, code);
+      const seconds = ((performance.now() - started) / 1000).toFixed(1);
+      for (const line of out.split('\n').filter((l) => l.startsWith('skipped: '))) {
+        process.stdout.write(`${line}\n`);
+      }
+      process.stdout.write(
+        why === ''
+          ? `ok   ${file} (${passed} in ${seconds} s)\n`
+          : `FAIL ${file} (${seconds} s): ${why}\n${out}\n`,
+      );
+      resolve({ file, passed, failed: why === '' ? 0 : Math.max(1, total - passed), skipped });
+    });
+  });
+}
+
+function reasonOf(
+  late: boolean,
+  total: number,
+  passed: number,
+  skipped: number,
+  code: number | null,
+): string {
+  if (late) return 'did not end by itself';
+  if (total + skipped === 0) return 'ran no test';
+  if (passed !== total) return 'tests failed';
+  return code === 0 ? '' : `exit ${code}`;
+}
