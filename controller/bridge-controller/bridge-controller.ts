@@ -16,8 +16,8 @@ import { checkHost, observeDevices, refuseRouterAdvertisements, runIp } from './
 /** What the operator configured for one overlay. */
 export interface DeviceConfig {
   readonly overlay: OverlayId;
-  /** LXBR: a Linux bridge with the TAP as a port. VNIC: the address is on the TAP. */
-  readonly provider: 'LXBR' | 'VNIC';
+  /** lxbr: a Linux bridge with the TAP as a port; vnic: the address on the TAP itself. */
+  readonly provider: 'lxbr' | 'vnic';
   readonly addresses: readonly string[];
   /** Null: derived by the tunnel process. */
   readonly mtu: number | null;
@@ -140,7 +140,7 @@ class Devices implements BridgeController {
     return {
       overlay,
       tap: tapName(overlay),
-      bridge: provider === 'LXBR' ? bridgeName(overlay) : null,
+      bridge: provider === 'lxbr' ? bridgeName(overlay) : null,
       mac: hostMac(this.#deps.self, hash.readUInt8(0)),
       addresses,
       mtu,

@@ -8,35 +8,34 @@ import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { EvioError } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/client.ts';
 import {
-  bridgeProtocolVersion,
-  type Notification,
-  type NotificationName,
-} from '../../tincan-bridge/protocol/schema.ts';
-
-export interface BridgeEvents {
-  readonly onReady: () => void;
-  readonly onNotification: <N extends NotificationName>(name: N, body: Notification<N>) => void;
-  /** Once, when the process has ended or its channel broke. */
-  readonly onEnd: (reason: string) => void;
-}
+  type BridgeClient,
+  createBridgeClient,
+  type NotificationMessage,
+} from '../../tincan-bridge/client.ts';
 
 export interface BridgeProcess {
   readonly pid: number;
   readonly client: BridgeClient;
+  /** Ends it at once (SIGKILL). Idempotent. */
   kill(): void;
-  /** Resolves when the process has ended. */
-  readonly ended: Promise<void>;
+  /** How it ended; never rejects. */
+  readonly ended: Promise<string>;
 }
 
 /** Starts the process. Throws `bridge.failed` when it cannot be spawned at all. */
-export function spawnBridge(log: Logger, events: BridgeEvents): BridgeProcess {
+export function spawnBridge(
+  log: Logger,
+  onNotification: (message: NotificationMessage) => void,
+): BridgeProcess {
   const main = fileURLToPath(new URL('../../tincan-bridge/main.js', import.meta.url));
-  const child = spawn(process.execPath, [main], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['--enable-source-maps', main], {
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    env: bridgeEnvironment(),
+  });
+  const ended = whenEnded(child);
   const channel = child.stdio[3];
-  if (!(channel instanceof Duplex) || child.pid === undefined) {
-    child.on('error', () => {}); // the cause is in the exception
+  if (child.pid === undefined || !(channel instanceof Duplex)) {
     throw new EvioError('bridge.failed', `tunnel process ${main} could not be started`);
   }
   if (child.stderr !== null) {
@@ -44,29 +43,33 @@ export function spawnBridge(log: Logger, events: BridgeEvents): BridgeProcess {
       log.warn('tunnel process wrote to standard error', { error: line.slice(0, 500) }),
     );
   }
+  const kill = (): void => void child.kill('SIGKILL');
   const client = createBridgeClient(channel, {
-    onNotification: (name, body) => {
-      events.onNotification(name, body);
-    },
-    onEnd: (reason) => {
-      child.kill('SIGKILL'); // a channel that broke cannot be trusted with more
-      log.debug('bridge channel ended', { reason });
+    onNotification,
+    onClosed: (error) => {
+      log.debug('bridge channel closed', { error: error.message });
+      // A process whose channel is gone ends by itself; one that does not is not worth keeping.
+      const timer = setTimeout(kill, orphanMs);
+      void ended.then(() => clearTimeout(timer));
     },
   });
-  return { pid: child.pid, client, kill: () => child.kill('SIGKILL'), ended: whenEnded(child, events) };
+  return { pid: child.pid, client, kill, ended };
 }
 
-function whenEnded(child: ChildProcess, events: BridgeEvents): Promise<void> {
+/** The process ends within 2 s of end-of-file by its own contract; then it is killed. */
+const orphanMs = 2_500;
+
+/** Secrets that were given to the controller by environment are not for the child. */
+function bridgeEnvironment(): NodeJS.ProcessEnv {
+  const { PATH, TZ, NODE_EXTRA_CA_CERTS, EVIO_SANITIZE } = process.env;
+  return { PATH, TZ, NODE_EXTRA_CA_CERTS, EVIO_SANITIZE };
+}
+
+function whenEnded(child: ChildProcess): Promise<string> {
   return new Promise((resolve) => {
-    let reason = '';
-    child.on('error', (error) => {
-      reason = error.message;
-    });
-    child.on('close', (code, signal) => {
-      events.onEnd(reason || (signal === null ? `exit status ${code}` : `signal ${signal}`));
-      resolve();
-    });
+    child.on('error', (error) => resolve(error.message));
+    child.on('close', (code, signal) =>
+      resolve(signal === null ? `exit status ${code}` : `signal ${signal}`),
+    );
   });
 }
-
-export { bridgeProtocolVersion };

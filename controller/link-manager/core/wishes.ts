@@ -16,19 +16,23 @@ export interface WishesState {
 
 export const noWishes: WishesState = { wanted: new Set(), early: new Map() };
 
-/** Adds a wish; `early` is a description of that peer that came before it, or null. */
-export function want(
+export const want = (state: WishesState, peer: NodeId): WishesState => ({
+  ...state,
+  wanted: new Set(state.wanted).add(peer),
+});
+
+/** Takes out the description that came before the wish could be told, or null. */
+export function takeEarly(
   state: WishesState,
   peer: NodeId,
   nowMs: number,
-): { readonly state: WishesState; readonly early: SessionDescription | null } {
+): { readonly state: WishesState; readonly description: SessionDescription | null } {
   const kept = state.early.get(peer);
+  if (kept === undefined) return { state, description: null };
   const early = new Map(state.early);
   early.delete(peer);
-  return {
-    state: { wanted: new Set(state.wanted).add(peer), early },
-    early: kept !== undefined && nowMs - kept.atMs < earlyDescriptionMs ? kept.description : null,
-  };
+  const fresh = nowMs - kept.atMs < earlyDescriptionMs;
+  return { state: { ...state, early }, description: fresh ? kept.description : null };
 }
 
 export function unwant(state: WishesState, peer: NodeId): WishesState {
@@ -37,7 +41,7 @@ export function unwant(state: WishesState, peer: NodeId): WishesState {
   return { ...state, wanted };
 }
 
-/** Keeps the description of a peer that is not wanted yet; the oldest gives way. */
+/** Keeps a description that cannot be told yet: not wanted, or no process. The oldest gives way. */
 export function keepEarly(
   state: WishesState,
   peer: NodeId,
