@@ -13,6 +13,8 @@ const Host = z.string().refine(isHost, 'must be a host name or an IP address, wi
 /** A socket's path has at most 107 bytes, `/controller.sock` included (unix(7)). */
 const maxRunDirectoryChars = 91;
 const FilePath = z.string().min(1).max(4_095);
+const Directory = (maxChars: number) =>
+  z.string().max(maxChars).regex(/^\//, 'must be an absolute path');
 const HostPort = (defaultPort: number) =>
   z.string().refine((text) => parseHostPort(text, defaultPort) !== null, {
     error: `must be "host:port", "host" (port ${defaultPort}) or "[IPv6]:port"`,
@@ -40,7 +42,9 @@ const levels = {
   ERROR: 'error',
 } as const;
 const LogLevel = z
-  .literal(['debug', 'info', 'warn', 'error', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR'])
+  .literal(['debug', 'info', 'warn', 'error', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR'], {
+    error: 'must be "debug", "info", "warn" or "error"',
+  })
   .transform((level) => levels[level]);
 
 /** Where a password comes from: exactly one of these keys (see `core/rules.ts`). */
@@ -79,10 +83,10 @@ const Broker = z.strictObject({
   LogLevel: LogLevel.prefault('info').meta({
     description: 'Least severity that is logged. Upper case and WARNING are read too.',
   }),
-  StateDirectory: FilePath.default('/var/lib/evio').meta({
+  StateDirectory: Directory(4_000).default('/var/lib/evio').meta({
     description: 'Holds the identity key and certificate and the pinned keys of peers.',
   }),
-  RunDirectory: z.string().min(1).max(maxRunDirectoryChars).default('/run/evio').meta({
+  RunDirectory: Directory(maxRunDirectoryChars).default('/run/evio').meta({
     description: 'Holds the socket of the local API, `controller.sock`.',
   }),
 });
