@@ -8,6 +8,7 @@
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { messageOf } from '../../base/errors.ts';
 import { exec } from '../../base/exec.ts';
 import { Child, type ChildOptions, isAlive } from './child.ts';
 import { type Scope, waitFor } from './scope.ts';
@@ -85,7 +86,9 @@ export class Lab {
   async ip(ns: string, lines: string): Promise<void> {
     this.#check();
     const at = ns === '' ? [] : ['-n', this.fullName(ns)];
-    await exec(['ip', ...at, '-batch', '-'], { input: `${lines}\n` });
+    await exec(['ip', ...at, '-batch', '-'], { input: `${lines}\n` }).catch((cause: unknown) => {
+      throw new Error(`${messageOf(cause)} of:\n${lines}`, { cause });
+    });
   }
 
   /** A veth pair between two namespaces, both ends up. */
