@@ -5,7 +5,7 @@
 import { type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
-import { EvioError, messageOf } from '../../base/errors.ts';
+import { type ErrorCode, EvioError, errorTable, messageOf } from '../../base/errors.ts';
 import {
   ErrorReply,
   paths,
@@ -102,8 +102,10 @@ function translate(error: NodeJS.ErrnoException, socketPath: string): Error {
 function remoteError(text: string): EvioError {
   try {
     const { code, message } = ErrorReply.parse(JSON.parse(text)).error;
-    return new EvioError('request.invalid', `${code}: ${message}`);
+    return new EvioError(isErrorCode(code) ? code : 'internal', message);
   } catch (error) {
     return new EvioError('request.invalid', messageOf(error), { cause: error });
   }
 }
+
+const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorTable, code);
