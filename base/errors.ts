@@ -25,6 +25,10 @@ export const errorTable = {
     meaning: 'the configured node id does not belong to the identity key',
     remedy: 'remove NodeId from the configuration, or restore the key that it belongs to',
   },
+  'identity.pins-unusable': {
+    meaning: 'the list of pinned peer keys cannot be used',
+    remedy: 'restore the file named, or remove it: then the next key seen of each peer is pinned',
+  },
   'runtime.unsupported': {
     meaning: 'the running Node.js is too old or the native addon is missing',
     remedy: 'run `npm ci && npm run build` in the installation folder',
@@ -84,6 +88,10 @@ export const errorTable = {
   'signal.no-mechanism': {
     meaning: 'the server offers no login mechanism that Evio accepts',
     remedy: 'enable SCRAM-SHA-256 or SCRAM-SHA-1 (or EXTERNAL) on the server',
+  },
+  'signal.disconnected': {
+    meaning: 'the XMPP server ended the connection, or it broke',
+    remedy: 'see the reason named; Evio connects again by itself',
   },
   'peer.untrusted': {
     meaning: 'a peer is not accepted by the trust policy',

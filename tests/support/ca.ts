@@ -1,0 +1,63 @@
+/**
+ * A throw-away certificate authority, made by the openssl program so that what our own code must
+ * accept was not made by our own code. Owns the files in its folder; never used outside tests.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { exec } from '../../base/exec.ts';
+
+export interface Certificate {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+export interface CertificateOptions {
+  /** Common name; also the name of the files. */
+  readonly name: string;
+  readonly dns?: readonly string[];
+  readonly ips?: readonly string[];
+  /** XMPP address (RFC 6120 section 13.7.1.4), for SASL EXTERNAL. */
+  readonly jid?: string;
+  /** Default 2; negative: expired already. */
+  readonly days?: number;
+}
+
+export interface Ca extends Certificate {
+  /** A certificate of this CA with a fresh P-256 key, PEM. */
+  issue(options: CertificateOptions): Promise<Certificate>;
+}
+
+const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+
+export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
+  mkdirSync(folder, { recursive: true });
+  const certFile = join(folder, 'ca.crt');
+  const keyFile = join(folder, 'ca.key');
+  const files = ['-keyout', keyFile, '-out', certFile];
+  const extensions = ['-addext', 'keyUsage=critical,keyCertSign,cRLSign'];
+  const subject = ['-subj', `/CN=${name}`, '-days', '3'];
+  await exec(['openssl', 'req', '-x509', ...newKey, ...files, ...subject, ...extensions]);
+  const issue = async (options: CertificateOptions): Promise<Certificate> => {
+    const made = {
+      certFile: join(folder, `${options.name}.crt`),
+      keyFile: join(folder, `${options.name}.key`),
+    };
+    const signer = ['-CA', certFile, '-CAkey', keyFile];
+    await exec([
+      ...['openssl', 'req', '-x509', ...newKey, ...signer],
+      ...['-keyout', made.keyFile, '-out', made.certFile],
+      ...['-subj', `/CN=${options.name}`, '-days', String(options.days ?? 2)],
+      ...['-addext', 'basicConstraints=critical,CA:false'],
+      ...['-addext', `subjectAltName=${alternativeNames(options)}`],
+    ]);
+    return made;
+  };
+  return { certFile, keyFile, issue };
+}
+
+function alternativeNames({ name, dns = [], ips = [], jid }: CertificateOptions): string {
+  const names = [...dns.map((x) => `DNS:${x}`), ...ips.map((x) => `IP:${x}`)];
+  // id-on-xmppAddr; openssl before 3.2 has no name for it.
+  if (jid !== undefined) names.push(`otherName:1.3.6.1.5.5.7.8.5;UTF8:${jid}`);
+  return names.length === 0 ? `DNS:${name}` : names.join(',');
+}

@@ -1,0 +1,17 @@
+/**
+ * Where the repository is, seen from the built tests as well as from their sources. Owns nothing.
+ */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+function findRoot(from: string): string {
+  for (let folder = from; folder !== dirname(folder); folder = dirname(folder)) {
+    if (existsSync(join(folder, 'package-lock.json'))) return folder;
+  }
+  throw new Error(`no package-lock.json above ${from}`);
+}
+
+export const repositoryRoot: string = findRoot(import.meta.dirname);
+
+/** The launcher that operators use. */
+export const evioLauncher: string = join(repositoryRoot, 'controller/cli/evio');
