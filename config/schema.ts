@@ -147,7 +147,7 @@ const Turn = z.strictObject({
 
 const Stun = z.array(HostPort(3478)).max(8);
 const Turns = z.array(Turn).max(8);
-const Interfaces = z.array(z.string().min(1).max(15)).max(64);
+const Interfaces = z.array(z.string().min(1).max(16)).max(64);
 
 const LinkManagerOverlay = z.strictObject({
   Stun: Stun.optional().meta({
@@ -214,7 +214,8 @@ export const ConfigFile = z
           description: 'TURN servers, besides those XMPP offers.',
         }),
         IgnoredNetInterfaces: Interfaces.default([]).meta({
-          description: 'Interfaces whose addresses are never offered to peers.',
+          description:
+            'Interfaces whose addresses are never offered to peers; a * at the end matches any rest.',
         }),
         Overlays: byOverlay(LinkManagerOverlay).default({}),
       })

@@ -68,6 +68,10 @@ export const PeerStatus = z.strictObject({
     local: z.string(),
     remote: z.string(),
   }),
+  /** Why the path is not a better one, when it is known. */
+  pathNote: z.string().nullable(),
+  /** DTLS cipher suite; null before the first handshake. */
+  cipher: z.string().nullable(),
   rttMs: Count.nullable(),
   sentBytes: Count,
   receivedBytes: Count,

@@ -78,6 +78,8 @@ export function formatPeer(screen: Screen, peer: PeerStatus): readonly string[] 
     ['state', stateOf(peer)],
     ['up for', peer.upSinceMs === null ? '-' : formatDuration(peer.upSinceMs)],
     ['path', path.local === '' ? formatPath(path) : `${formatPath(path)} from ${path.local}`],
+    ['why', peer.pathNote ?? '-'],
+    ['cipher', peer.cipher ?? '-'],
     ['round trip', formatRtt(peer.rttMs)],
     ['sent', `${formatBytes(peer.sentBytes)}, now ${formatRate(peer.sentBitsPerSecond)}`],
     [
