@@ -159,7 +159,8 @@ function iceServers(config: OverlayConfig, memory: OverlayMemory): OverlayStatus
   const turn = [...config.links.turn, ...memory.turn].map(
     (s) => `${s.host}:${s.port} ${s.transport}`,
   );
-  const none = 'neither configured nor offered by the XMPP server: only peers that reach each other';
+  const none =
+    'neither configured nor offered by the XMPP server: only peers that reach each other';
   const note =
     stun.length + turn.length === 0 ? `no STUN and no TURN server, ${none} directly connect` : null;
   return { stun, turn, note };
@@ -193,6 +194,8 @@ function peerStatus(
     receivedBitsPerSecond: session?.receivedBitsPerSecond ?? 0,
     upSinceMs: session?.upSinceMs ?? null,
     lastError: session?.lastError ?? null,
+    pathNote: session?.pathNote ?? null,
+    cipher: session?.cipher ?? null,
     history: [...(session?.history ?? [])],
   };
 }
