@@ -18,6 +18,8 @@ export const vpncloud: Program = {
       dev: 'vc0',
       argv: (here, there) => [
         ...[programPath('vpncloud'), '--type', 'tap', '--mode', 'switch', '--device', 'vc0'],
+        // Else it clears the address that it is given from outside.
+        ...['--ip', `${here.overlay}/24`],
         ...['--listen', `${here.underlay}:3210`, '--peer', `${there.underlay}:3210`],
         ...['--password', 'bench', '--algorithm', 'aes128', '--no-port-forwarding', '--quiet'],
       ],
