@@ -3,7 +3,7 @@
  * of what a peer may make us send packets to; opens nothing.
  */
 import { createHash } from 'node:crypto';
-import { type BlockList, isIP } from 'node:net';
+import { type BlockList, isIP, SocketAddress } from 'node:net';
 import type { Endpoint } from '../datapath/datapath.ts';
 import { addressKind } from './addresses.ts';
 
@@ -48,7 +48,7 @@ export function parseCandidate(text: string, policy: CandidatePolicy): ParsedCan
   const good = kind === 'global' || kind === 'private' || (policy.loopback && kind === 'loopback');
   if (!good) return null;
   if (policy.overlays.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')) return null;
-  return { foundation, priority, address, port, type };
+  return { foundation, priority, address: canonical(address), port, type };
 }
 
 /** A server-reflexive candidate of ours (RFC 8839 section 5.1); priority by RFC 8445 section 5.1.2. */
@@ -59,3 +59,7 @@ export function formatReflexive(mapped: Endpoint, base: Endpoint, server: string
   const related = `raddr ${base.address} rport ${base.port}`;
   return `${foundation} 1 udp ${priority} ${mapped.address} ${mapped.port} typ srflx ${related}`;
 }
+
+/** One spelling for each address: ICE and we compare them as text. */
+const canonical = (address: string): string =>
+  isIP(address) === 6 ? new SocketAddress({ address, family: 'ipv6' }).address : address;
