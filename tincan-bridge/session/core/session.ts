@@ -242,6 +242,9 @@ function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Momen
   switch (id) {
     case 'pause':
       if (state.setup.kind !== 'pause') return stay(state, 'something began meanwhile');
+      if (state.link.kind === 'up' && state.link.suspectSinceMs === null) {
+        return step({ ...state, setup: { kind: 'none' } });
+      }
       return begin(state, at, 'again');
     case 'deadline': {
       if (now === null || at.nowMs < now.deadlineMs) return stay(state, 'moved');
