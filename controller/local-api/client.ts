@@ -65,6 +65,8 @@ async function* watch(socketPath: string, signal: AbortSignal): AsyncGenerator<W
     // A controller that ends closes the connection in the middle: the end of the stream, no fault.
     const ended = error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
     if (!signal.aborted && !ended) throw error;
+  } finally {
+    response.destroy(); // the reader may stop in the middle
   }
 }
 
