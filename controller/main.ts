@@ -17,7 +17,7 @@ import { createBridgeController, type DeviceConfig } from './bridge-controller/i
 import { Bus } from './bus.ts';
 import { loadIdentity, type NodeIdentity, PeerAuthority, PinStore } from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
-import { createLocalApi } from './local-api/server.ts';
+import { createLocalApi } from './local-api/index.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
 import { createTopology } from './topology/index.ts';
