@@ -171,7 +171,7 @@ class Tunnel {
         sockets: this.#router.size,
         unclaimedDatagrams: this.#router.unclaimed,
       },
-      stations: this.#switch.stations(maxListed),
+      stations: [...this.#switch.stations(maxListed)],
     };
   }
 
