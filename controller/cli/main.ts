@@ -33,7 +33,7 @@ function createProgram(): Command {
   program
     .command('up')
     .description('run this node in the foreground until SIGTERM or SIGINT')
-    .requiredOption('--config <file>', 'configuration of the node')
+    .option('--config <file>', 'configuration of the node', '/etc/evio/config.json')
     .addHelpText('after', '\nExample:\n  evio up --config /etc/evio/config.json\n')
     .action(up);
   const config = program

@@ -1,0 +1,97 @@
+/**
+ * What signal is given: collaborators, the configuration of each overlay, its times. Owns these
+ * interfaces and the numbers; identity fits `Authority` without either knowing the other.
+ */
+import type { Clock } from '../../base/clock.ts';
+import type { NodeId, OverlayId } from '../../base/ids.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Secret } from '../../base/secret.ts';
+import type { Port } from '../bus.ts';
+import type { PeerMessage } from '../peer-messages.ts';
+import { type BackoffPolicy, defaultBackoff } from './core/backoff.ts';
+
+/** Signs what we say and judges what others say; all texts are printable ASCII. */
+export interface Authority {
+  /** Our announcement for presence, valid at this full JID only. */
+  announce(overlay: OverlayId, jid: string, name: string): string;
+  /** Verifies an announcement and asks the trust policy. */
+  admit(
+    text: string,
+    place: { readonly overlay: OverlayId; readonly jid: string; readonly account: string },
+  ):
+    | {
+        readonly kind: 'admitted';
+        readonly node: NodeId;
+        readonly name: string;
+        readonly issuedAtMs: number;
+      }
+    | {
+        readonly kind: 'refused';
+        readonly name: string;
+        readonly reason: string;
+        readonly detail: string;
+      };
+  seal(overlay: OverlayId, to: NodeId, message: PeerMessage): string;
+  /** Verifies a message that came from the JID of `from`; each is accepted once. */
+  open(
+    overlay: OverlayId,
+    from: NodeId,
+    text: string,
+  ):
+    | { readonly kind: 'message'; readonly message: PeerMessage }
+    | { readonly kind: 'refused'; readonly reason: string; readonly detail: string };
+}
+
+/** One overlay's account and server, from a validated configuration. */
+export interface OverlaySignalConfig {
+  readonly overlay: OverlayId;
+  /** Name or address to connect to. */
+  readonly host: string;
+  readonly port: number;
+  readonly tls: 'starttls' | 'direct';
+  /** Bare JID; its domain is the one that the server's certificate must be of. */
+  readonly username: string;
+  readonly password: Secret | null;
+  /** For SASL EXTERNAL; PEM. */
+  readonly clientCertificate: { readonly certificate: string; readonly key: Secret } | null;
+  /** CA certificates to trust instead of the system's, PEM. */
+  readonly caPem: string | null;
+  /** Only roster items of this group are members; null: all with a subscription. */
+  readonly rosterGroup: string | null;
+  readonly nodeName: string;
+}
+
+/** The times of the module, and why. */
+export interface SignalPolicy {
+  readonly backoff: BackoffPolicy;
+  /** TCP to a server that is there takes one round trip; more is a black hole. */
+  readonly connectTimeoutMs: number;
+  /** TLS, login and binding: some ten round trips and one password derivation. */
+  readonly loginTimeoutMs: number;
+  /** Answer to an iq; the roster may be large. */
+  readonly requestTimeoutMs: number;
+  /** XEP-0199: also keeps NAT mappings and finds a dead server within a minute. */
+  readonly pingEveryMs: number;
+  readonly pingDeadlineMs: number;
+}
+
+export const defaultPolicy: SignalPolicy = {
+  backoff: defaultBackoff,
+  connectTimeoutMs: 10_000,
+  loginTimeoutMs: 20_000,
+  requestTimeoutMs: 20_000,
+  pingEveryMs: 30_000,
+  pingDeadlineMs: 10_000,
+};
+
+export interface SignalDeps {
+  readonly port: Port<'signal'>;
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly self: NodeId;
+  readonly authority: Authority;
+  readonly overlays: readonly OverlaySignalConfig[];
+  readonly policy?: SignalPolicy;
+}

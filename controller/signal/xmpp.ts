@@ -1,0 +1,453 @@
+/**
+ * One XMPP stream: connect, TLS, login, bind, then stanzas both ways until it ends. The only
+ * importer of xmpp.js, whose connection and parser it uses; the negotiation is ours, as the
+ * library's goes on without TLS, does not check who the server is after login, and retries by
+ * itself. Never logs in without verified TLS, never reconnects.
+ *
+ * Without XEP-0198: resuming keeps a node that died visible to the others for the server's
+ * hibernation time, the library's queue is unbounded, and what we send is repeated by its senders.
+ */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { isIP, Socket } from 'node:net';
+import { StringDecoder } from 'node:string_decoder';
+import { type ConnectionOptions, checkServerIdentity, getCACertificates } from 'node:tls';
+import { Client, type XmlElement, xml } from '@xmpp/client-core';
+import TcpTransport from '@xmpp/tcp/lib/Connection.js';
+import TlsTransport from '@xmpp/tls/lib/Connection.js';
+import TlsSocket from '@xmpp/tls/lib/Socket.js';
+import { EvioError, messageOf } from '../../base/errors.ts';
+import type { Secret } from '../../base/secret.ts';
+import { type Jid, parseJid } from './core/jid.ts';
+import {
+  attributeOf,
+  childOf,
+  clientNamespace,
+  conditionOf,
+  element,
+  errorTextOf,
+  type Stanza,
+} from './core/stanza.ts';
+import { translateNetworkError } from './network-errors.ts';
+import { authenticate } from './sasl.ts';
+
+const streamNamespace = 'http://etherx.jabber.org/streams';
+const tlsNamespace = 'urn:ietf:params:xml:ns:xmpp-tls';
+const bindNamespace = 'urn:ietf:params:xml:ns:xmpp-bind';
+
+/** Most bytes between two elements: a roster of 4096 members has about 600 KiB. */
+const maxStanzaBytes = 1 << 20;
+/** Before login nobody needs more. */
+const maxLoginStanzaBytes = 1 << 16;
+/** Deeper or larger trees are cut: nothing we read is. */
+const maxDepth = 8;
+/** Unsent bytes after which the stream counts as broken. */
+const maxUnsentBytes = 4 << 20;
+/** Requests that wait for an answer at the same time. */
+const maxPendingRequests = 64;
+
+export interface StreamOptions {
+  readonly account: Jid;
+  readonly resource: string;
+  readonly host: string;
+  readonly port: number;
+  readonly tls: 'starttls' | 'direct';
+  readonly password: Secret | null;
+  readonly clientCertificate: { readonly certificate: string; readonly key: Secret } | null;
+  /** CA certificates to trust instead of the system's. */
+  readonly caPem: string | null;
+  /** Until the TCP connection stands. */
+  readonly connectTimeoutMs: number;
+  /** From then until the resource is bound. */
+  readonly loginTimeoutMs: number;
+}
+
+export interface StreamHandlers {
+  /** Every stanza but the answers to requests. */
+  stanza(stanza: Stanza): void;
+  /** Called once when the stream is over, unless `close` ended it. */
+  ended(error: EvioError): void;
+}
+
+/** A stream that is logged in. */
+export interface XmppStream {
+  /** Our full JID. */
+  readonly address: Jid;
+  /** Queues a stanza; one that cannot be sent ends the stream. */
+  send(stanza: Stanza): void;
+  /** Sends an iq and resolves with its result; rejects on an error answer and after the deadline. */
+  request(iq: Stanza, timeoutMs: number): Promise<Stanza>;
+  /** Ends the stream by force; `ended` is told why. */
+  abandon(why: string): void;
+  /** Ends the stream in order, by force after a second. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Opens a stream. Rejects with a `signal.*` error; the signal aborts at any point. */
+export async function openStream(
+  options: StreamOptions,
+  handlers: StreamHandlers,
+  signal: AbortSignal,
+): Promise<XmppStream> {
+  const stream = new Stream(options);
+  const aborted = (): void => {
+    stream.fail(ended('the connection was given up'));
+  };
+  if (signal.aborted) aborted();
+  signal.addEventListener('abort', aborted, { once: true });
+  try {
+    await stream.login();
+    stream.handlers = handlers;
+    return stream;
+  } catch (error) {
+    throw stream.fail(error);
+  } finally {
+    signal.removeEventListener('abort', aborted);
+  }
+}
+
+interface Pending {
+  readonly resolve: (iq: Stanza) => void;
+  readonly reject: (error: Error) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+class Stream extends Client implements XmppStream {
+  handlers: StreamHandlers | null = null;
+  readonly #options: StreamOptions;
+  #address: Jid;
+  #decoder = new StringDecoder('utf8');
+  #bytes = 0;
+  #maxBytes = maxLoginStanzaBytes;
+  /** Elements during login, in order. */
+  #elements: Stanza[] = [];
+  #wake: (() => void) | null = null;
+  #error: EvioError | null = null;
+  #closing: Promise<void> | null = null;
+  readonly #pending = new Map<string, Pending>();
+  readonly #idPrefix = randomBytes(9).toString('base64url');
+  #lastId = 0;
+
+  constructor(options: StreamOptions) {
+    const { tls, loginTimeoutMs, account } = options;
+    super({ service: tls, domain: account.domain, timeout: loginTimeoutMs });
+    this.#options = options;
+    this.#address = account;
+    this.transports.push(tls === 'direct' ? directTransport(options) : tcpTransport(options));
+    this.on('error', (error: unknown) => this.fail(error));
+    this.on('close', () => this.fail(ended('the server closed the stream')));
+    this.on('disconnect', () => this.fail(ended('the connection broke')));
+  }
+
+  get address(): Jid {
+    return this.#address;
+  }
+
+  async login(): Promise<void> {
+    const { connectTimeoutMs, loginTimeoutMs, host, port } = this.#options;
+    const where = `${host}:${port}`;
+    await this.#within(connectTimeoutMs, 'signal.unreachable', `no connection to ${where}`, () =>
+      this.connect(this.#options.tls),
+    );
+    this.#raw()?.setNoDelay(true); // a request and its answer are small: Nagle costs 40 ms each
+    await this.#within(loginTimeoutMs, 'signal.disconnected', `no login at ${where}`, async () => {
+      const { domain } = this.#options.account;
+      await this.open({ domain });
+      let features = await this.#features();
+      if (!this.isSecure()) features = await this.#startTls(features);
+      await authenticate(features, this.#credentials(), {
+        send: (stanza) => this.send(toXml(stanza)),
+        next: () => this.#next(),
+      });
+      await this.restart();
+      await this.#bind(await this.#features());
+    });
+    this.#maxBytes = maxStanzaBytes;
+  }
+
+  /** Ends the stream because of `error`; returns the first error that ended it. */
+  fail(error: unknown): EvioError {
+    if (this.#error !== null) return this.#error;
+    this.#error = translateNetworkError(error, this.#options);
+    this.#raw()?.destroy();
+    this._detachParser();
+    // The library's own waits end by this event; our listener is the one that is here already.
+    this.emit('error', this.#error);
+    this.#wake?.();
+    for (const [id, pending] of this.#pending) this.#settle(id, pending).reject(this.#error);
+    if (this.#closing === null) this.handlers?.ended(this.#error);
+    return this.#error;
+  }
+
+  override send(stanza: XmlElement | Stanza): Promise<void> {
+    const sent = this.write((isXml(stanza) ? stanza : toXml(stanza)).toString());
+    if ((this.#raw()?.writableLength ?? 0) > maxUnsentBytes) {
+      this.fail(ended('the server does not take what is sent'));
+    }
+    return sent.catch((error: unknown) => void this.fail(error));
+  }
+
+  request(iq: Stanza, timeoutMs: number): Promise<Stanza> {
+    if (this.#error !== null) return Promise.reject(this.#error);
+    if (this.#pending.size >= maxPendingRequests) {
+      return Promise.reject(new EvioError('internal', 'too many requests to the server wait'));
+    }
+    this.#lastId += 1;
+    const id = `${this.#idPrefix}-${this.#lastId}`;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#pending.delete(id);
+        reject(new EvioError('request.timeout', `no answer of the server within ${timeoutMs} ms`));
+      }, timeoutMs);
+      this.#pending.set(id, { resolve, reject, timer });
+      void this.send({ ...iq, attributes: new Map([...iq.attributes, ['id', id]]) });
+    });
+  }
+
+  abandon(why: string): void {
+    this.fail(ended(why));
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    const raw = this.#raw();
+    if (this.#error !== null || raw === null) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, 1_000);
+      raw.once('close', () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      // The server answers with its own end of stream and closes; `fail` then destroys the socket.
+      void this.write('</stream:stream>').catch(() => resolve());
+    });
+    this.fail(ended('closed'));
+  }
+
+  /** Nothing of the library may end the stream by its own waits: `fail` and `close` do. */
+  override async disconnect(): Promise<void> {}
+
+  override _onData(data: Uint8Array): void {
+    this.#bytes += data.length;
+    if (this.#bytes > this.#maxBytes) {
+      this.fail(ended(`the server sent an element of over ${this.#maxBytes} bytes`));
+      return;
+    }
+    try {
+      // A decoder of our own: the library decodes each chunk by itself and breaks characters.
+      this.parser?.write(this.#decoder.write(Buffer.from(data)));
+    } catch (error) {
+      this.fail(ended(`the server sent what is not XML: ${messageOf(error)}`));
+    }
+  }
+
+  /** Instead of the library's, which would follow `see-other-host` to anywhere. */
+  override _onElement(received: XmlElement): void {
+    this.#bytes = 0;
+    if (this.#error !== null) return;
+    const stanza = fromXml(received, 0);
+    if (stanza.name === 'error' && stanza.namespace === streamNamespace) {
+      const text = errorTextOf(stanza);
+      this.fail(ended(`the server said ${conditionOf(stanza)}${text === '' ? '' : `: ${text}`}`));
+    } else if (!this.#answers(stanza)) {
+      if (this.handlers === null) {
+        this.#elements.push(stanza);
+        this.#wake?.();
+      } else this.handlers.stanza(stanza);
+    }
+  }
+
+  /** Whether it was the answer to a request. Only the server and our own account may answer. */
+  #answers(iq: Stanza): boolean {
+    if (iq.name !== 'iq') return false;
+    const type = attributeOf(iq, 'type');
+    if (type !== 'result' && type !== 'error') return false;
+    const id = attributeOf(iq, 'id') ?? '';
+    const pending = this.#pending.get(id);
+    const from = parseJid(attributeOf(iq, 'from') ?? this.#address.bare);
+    const { bare, domain, full } = this.#address;
+    if (pending === undefined || from === null) return true;
+    if (![bare, domain, full].includes(from.full)) return true;
+    const { resolve, reject } = this.#settle(id, pending);
+    if (type === 'result') resolve(iq);
+    else reject(new StanzaError(conditionOf(childOf(iq, 'error', clientNamespace) ?? iq)));
+    return true;
+  }
+
+  #settle(id: string, pending: Pending): Pending {
+    clearTimeout(pending.timer);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  async #startTls(features: Stanza): Promise<Stanza> {
+    if (childOf(features, 'starttls', tlsNamespace) === null) {
+      throw new EvioError('signal.no-tls', `${this.#options.host} offers no STARTTLS`);
+    }
+    void this.send(element('starttls', tlsNamespace));
+    const answer = await this.#next();
+    const raw = this.#raw();
+    if (answer.name !== 'proceed' || answer.namespace !== tlsNamespace || raw === null) {
+      throw new EvioError('signal.no-tls', `${this.#options.host} refused STARTTLS`);
+    }
+    this._detachParser();
+    const secure = new TlsSocket();
+    secure.connect({ ...tlsOptions(this.#options), socket: raw });
+    await once(secure, 'connect');
+    raw.on('error', () => {}); // it reaches us through the TLS socket
+    this._detachSocket();
+    this._attachSocket(secure);
+    // Whatever came in clear text beside the answer was not the server's (RFC 6120 5.4.3.3).
+    this.#elements = [];
+    this.#decoder = new StringDecoder('utf8');
+    this.#bytes = 0;
+    await this.restart();
+    return this.#features();
+  }
+
+  async #bind(features: Stanza): Promise<void> {
+    if (childOf(features, 'bind', bindNamespace) === null) {
+      throw ended('the server offers no resource binding after login');
+    }
+    const resource = element('resource', bindNamespace, {}, this.#options.resource);
+    const bind = element('bind', bindNamespace, {}, resource);
+    const iq = element('iq', clientNamespace, { type: 'set' }, bind);
+    const result = await this.request(iq, this.#options.loginTimeoutMs).catch((error: unknown) => {
+      throw error instanceof StanzaError ? ended(`binding refused: ${error.condition}`) : error;
+    });
+    const bound = childOf(result, 'bind', bindNamespace);
+    const jid = parseJid((bound && childOf(bound, 'jid', bindNamespace))?.text ?? '');
+    if (jid === null || jid.resource === null) throw ended('the server bound no JID');
+    this.#address = jid;
+  }
+
+  async #features(): Promise<Stanza> {
+    const features = await this.#next();
+    if (features.name === 'features' && features.namespace === streamNamespace) return features;
+    throw ended(`the server sent <${features.name.slice(0, 40)}> instead of its features`);
+  }
+
+  async #next(): Promise<Stanza> {
+    for (;;) {
+      if (this.#error !== null) throw this.#error;
+      const first = this.#elements.shift();
+      if (first !== undefined) return first;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Runs a step of the login; it ends by its deadline, or as soon as the stream has failed. */
+  async #within(
+    ms: number,
+    code: 'signal.unreachable' | 'signal.disconnected',
+    what: string,
+    run: () => Promise<unknown>,
+  ): Promise<void> {
+    if (this.#error !== null) throw this.#error;
+    const timer = setTimeout(() => this.fail(new EvioError(code, `${what} within ${ms} ms`)), ms);
+    let listener: (() => void) | null = null;
+    const failed = new Promise<never>((_, reject) => {
+      listener = () => reject(this.#error);
+      this.once('error', listener);
+    });
+    try {
+      await Promise.race([run(), failed]);
+    } finally {
+      clearTimeout(timer);
+      if (listener !== null) this.removeListener('error', listener);
+    }
+  }
+
+  #credentials() {
+    const { account, password, clientCertificate } = this.#options;
+    return {
+      user: account.bare.slice(0, account.bare.indexOf('@')),
+      bareJid: account.bare,
+      password,
+      hasCertificate: clientCertificate !== null,
+    };
+  }
+
+  #raw(): Socket | null {
+    const socket = this.socket instanceof TlsSocket ? this.socket.socket : this.socket;
+    return socket instanceof Socket ? socket : null;
+  }
+}
+
+/** An error answer to a request. */
+export class StanzaError extends Error {
+  readonly condition: string;
+  constructor(condition: string) {
+    super(`the server answered ${condition}`);
+    this.condition = condition;
+  }
+}
+
+/** The library asks transports for the parameters of their sockets by their prototype. */
+function tcpTransport({ host, port }: StreamOptions): unknown {
+  return class extends TcpTransport {
+    override socketParameters(): object {
+      return { host, port };
+    }
+  };
+}
+
+function directTransport(options: StreamOptions): unknown {
+  const { host, port } = options;
+  const parameters = { ...tlsOptions(options), host, port, ALPNProtocols: ['xmpp-client'] };
+  return class extends TlsTransport {
+    override socketParameters(): object {
+      return parameters; // ALPN by XEP-0368
+    }
+  };
+}
+
+/** The certificate must be of the XMPP domain, whatever host the connection goes to (RFC 6120 13.7). */
+function tlsOptions({ account, caPem, clientCertificate }: StreamOptions): ConnectionOptions {
+  const { domain } = account;
+  return {
+    ...(isIP(domain) === 0 ? { servername: domain } : {}),
+    checkServerIdentity: (_host, certificate) => checkServerIdentity(domain, certificate),
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
+    ca: caPem ?? [...getCACertificates('default'), ...getCACertificates('system')],
+    ...(clientCertificate === null
+      ? {}
+      : { cert: clientCertificate.certificate, key: clientCertificate.key.reveal() }),
+  };
+}
+
+const isXml = (stanza: XmlElement | Stanza): stanza is XmlElement => 'getName' in stanza;
+
+function toXml(stanza: Stanza, parentNamespace = clientNamespace): XmlElement {
+  const attributes = Object.fromEntries(stanza.attributes);
+  const own = stanza.namespace === parentNamespace ? {} : { xmlns: stanza.namespace };
+  return xml(
+    stanza.name,
+    { ...own, ...attributes },
+    ...stanza.children.map((c) => toXml(c, stanza.namespace)),
+    ...(stanza.text === '' ? [] : [stanza.text]),
+  );
+}
+
+function fromXml(source: XmlElement, depth: number): Stanza {
+  const children: Stanza[] = [];
+  let text = '';
+  for (const child of source.children) {
+    if (typeof child === 'string') text += child;
+    else if (depth < maxDepth) children.push(fromXml(child, depth + 1));
+  }
+  const attributes = new Map<string, string>();
+  for (const [name, value] of Object.entries(source.attrs)) {
+    if (typeof value === 'string') attributes.set(name, value);
+  }
+  return { name: source.getName(), namespace: source.getNS() ?? '', attributes, children, text };
+}
+
+const ended = (why: string): EvioError => new EvioError('signal.disconnected', why);
