@@ -16,14 +16,14 @@ import { formatBytes, formatDuration, formatRate, formatRtt } from './units.ts';
 
 const columns: readonly Column[] = [
   { title: 'NAME', cutTo: 12 },
-  { title: 'ID' },
+  { title: 'ID', leaveOut: 3 },
   { title: 'STATE' },
   { title: 'PATH', cutTo: 20 },
   { title: 'RTT', align: 'right' },
-  { title: 'TX', align: 'right' },
-  { title: 'RX', align: 'right' },
-  { title: 'SENT', align: 'right' },
-  { title: 'RECEIVED', align: 'right' },
+  { title: 'TX', align: 'right', leaveOut: 2 },
+  { title: 'RX', align: 'right', leaveOut: 2 },
+  { title: 'SENT', align: 'right', leaveOut: 1 },
+  { title: 'RECEIVED', align: 'right', leaveOut: 1 },
   { title: 'LAST ERROR', cutTo: 16 },
 ];
 

@@ -31,6 +31,8 @@ export interface Column {
   readonly align?: 'right';
   /** May be cut, down to this many characters, when the screen is too narrow. */
   readonly cutTo?: number;
+  /** Left out when cutting is not enough, the lowest number first. */
+  readonly leaveOut?: number;
 }
 
 const gap = '  ';
@@ -41,37 +43,59 @@ export function formatTable(
   columns: readonly Column[],
   rows: readonly (readonly Cell[])[],
 ): readonly string[] {
-  const safe = rows.map((row) => row.map((cell) => ({ ...cell, text: printable(cell.text) })));
-  const widths = columns.map((column, index) =>
-    Math.max(column.title.length, ...safe.map((row) => lengthOf(row[index]?.text ?? ''))),
+  const lanes = fit(
+    columns.map((column, index) =>
+      laneOf(
+        column,
+        rows.map((row) => row[index] ?? { text: '' }),
+      ),
+    ),
+    screen.width,
   );
-  fit(widths, columns, screen.width);
-  const line = (cells: readonly Cell[]): string =>
-    columns
-      .map((column, index) => {
-        const { text, colour } = cells[index] ?? { text: '' };
-        const fitted = cut(text, widths[index] ?? 0);
-        const padding = ' '.repeat((widths[index] ?? 0) - lengthOf(fitted));
+  return Array.from({ length: rows.length + 1 }, (_, line) =>
+    lanes
+      .map(({ cells, width, column }) => {
+        const { text, colour } = cells[line] ?? { text: '' };
+        const fitted = cut(text, width);
+        const padding = ' '.repeat(width - lengthOf(fitted));
         const painted = paint(screen, colour ?? null, fitted);
         return column.align === 'right' ? padding + painted : painted + padding;
       })
       .join(gap)
-      .trimEnd();
-  const titles = columns.map(({ title }): Cell => ({ text: title, colour: 'dim' }));
-  return [line(titles), ...safe.map(line)];
+      .trimEnd(),
+  );
 }
 
-/** Narrows columns in place until all fit, or none can be cut further. */
-function fit(widths: number[], columns: readonly Column[], screenWidth: number): void {
-  const total = widths.reduce((sum, width) => sum + width, gap.length * (widths.length - 1));
-  let excess = total - screenWidth;
-  for (let index = columns.length - 1; index >= 0 && excess > 0; index -= 1) {
-    const width = widths[index] ?? 0;
-    const least = Math.max(columns[index]?.cutTo ?? width, columns[index]?.title.length ?? 0);
-    const taken = Math.max(0, Math.min(excess, width - least));
-    widths[index] = width - taken;
+/** A column with all its cells, the title first, and the width it has now. */
+interface Lane {
+  readonly column: Column;
+  readonly cells: readonly Cell[];
+  readonly width: number;
+}
+
+function laneOf(column: Column, texts: readonly Cell[]): Lane {
+  const title: Cell = { text: column.title, colour: 'dim' };
+  const cells = [title, ...texts.map((cell) => ({ ...cell, text: printable(cell.text) }))];
+  return { column, cells, width: Math.max(...cells.map(({ text }) => lengthOf(text))) };
+}
+
+/** Cuts and leaves out columns until the rest fits, or nothing more may go. */
+function fit(lanes: readonly Lane[], screenWidth: number): readonly Lane[] {
+  let excess =
+    lanes.reduce((sum, { width }) => sum + width + gap.length, -gap.length) - screenWidth;
+  const narrowed = lanes.toReversed().map((lane) => {
+    const { title, cutTo = lane.width } = lane.column;
+    const taken = Math.max(0, Math.min(excess, lane.width - Math.max(cutTo, title.length)));
     excess -= taken;
-  }
+    return { ...lane, width: lane.width - taken };
+  });
+  const ranks = lanes.flatMap(({ column }) => column.leaveOut ?? []);
+  if (excess <= 0 || ranks.length === 0) return narrowed.toReversed();
+  const first = Math.min(...ranks);
+  return fit(
+    lanes.filter(({ column }) => column.leaveOut !== first),
+    screenWidth,
+  );
 }
 
 /** Characters as the terminal shows them; wide ones of East Asia count one. */

@@ -49,13 +49,23 @@ test('peers are a table, sorted by name, with nothing of theirs that steers a te
   ]);
 });
 
-test('a narrow screen cuts what can be cut, from the right', () => {
-  const lines = formatPeers({ width: 130, colours: false }, sampleStatus);
-  assert.ok(lines.every((line) => line.length <= 130));
-  assert.match(lines[1] ?? '', / {2}no candidate pa…$/);
-  assert.match(lines[2] ?? '', /direct reflexive 192\S*… {2}12 ms/);
-  const tiny = formatPeers({ width: 20, colours: false }, sampleStatus);
-  assert.match(tiny[2] ?? '', /online/, 'what cannot be cut stays');
+test('a narrow screen cuts long texts first, then leaves columns out', () => {
+  const at = (width: number): readonly string[] =>
+    formatPeers({ width, colours: false }, sampleStatus);
+  assert.match(at(140)[1] ?? '', / {2}no candidate pa…$/);
+  assert.match(at(140)[0] ?? '', /SENT {2}RECEIVED/);
+  assert.deepEqual(at(80), [
+    'NAME        STATE           PATH                    RTT  LAST ERROR',
+    'attic?[31m  retrying, away  -                         -  no candidate pa…',
+    'barn-gw     online          direct reflexive 19…  12 ms',
+  ]);
+  for (const width of [80, 90, 100, 120, 130, 140, 200]) {
+    assert.ok(
+      at(width).every((line) => line.length <= width),
+      `${width}`,
+    );
+  }
+  assert.match(at(20)[2] ?? '', /online/, 'what may not go stays');
 });
 
 test('colours take no width', () => {
