@@ -239,9 +239,11 @@ function loadedBy(start: string): ReadonlySet<string> {
 }
 
 test('streams are subscribed to through the bus only', () => {
+  // werift's own events have a method of that name; they are not streams of RxJS.
   const bare = typescriptFiles().filter(
     (path) =>
       path !== 'controller/bus.ts' &&
+      !path.startsWith('tincan-bridge/ice/') &&
       !path.startsWith('tests/') &&
       readSource(path).includes('.subscribe('),
   );
