@@ -85,10 +85,12 @@ async function demonstrate(scope: Scope, wanted: Arguments, logs: Logs): Promise
   const connectMs = performance.now() - upMs;
   const [a, b] = nodes;
   if (a === undefined || b === undefined) throw new Error('two nodes');
-  await waitFor('the first ping', async () => {
-    const once = await ping(lab, a.ns, b.address, { count: 1, waitS: 1 });
-    return once.received === 1;
-  });
+  const once = { count: 1, waitS: 0.5 };
+  await waitFor(
+    'the first ping comes back',
+    async () => (await ping(lab, a.ns, b.address, once)).received === 1,
+    { timeoutMs: 15_000 },
+  );
   say(`ping ${a.address} → ${b.address}, 10 times`);
   const times = await ping(lab, a.ns, b.address, { count: 10, intervalS: 0.2 });
   if (times.received < 10) throw new Error(`${times.received} of 10 pings came back`);
