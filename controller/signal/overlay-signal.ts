@@ -1,6 +1,6 @@
 /**
  * The signalling of one overlay: keeps a stream to its server, its members and their messages. Owns
- * the stream and the membership; decides by the cores, believes only what Authority verified.
+ * the stream and the outbox; what others say is judged by Members.
  */
 import { EvioError, messageOf, toEvioError } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
@@ -8,52 +8,24 @@ import type { Logger } from '../../base/log.ts';
 import type { Problem, SignalState } from '../events.ts';
 import type { PeerMessage } from '../peer-messages.ts';
 import { isRefusal, nextTry, noFailures } from './core/backoff.ts';
-import {
-  type ExternalServices,
-  readServices,
-  servicesNamespace,
-  servicesQuery,
-} from './core/external-services.ts';
+import { servicesNamespace } from './core/external-services.ts';
 import { type Jid, parseJid } from './core/jid.ts';
-import {
-  initialMembership,
-  isMember,
-  type Membership,
-  type MembershipInput,
-  nextMembership,
-  nodeOf,
-} from './core/membership.ts';
+import { isMember } from './core/membership.ts';
 import { emptyOutbox, putMessage, takeMessages } from './core/outbox.ts';
-import { type Buckets, type RateLimit, takeToken } from './core/rate.ts';
 import { isRosterPush, readRoster, rosterQuery } from './core/roster.ts';
-import { attributeOf, childOf, evioNamespace, printable, type Stanza } from './core/stanza.ts';
+import { attributeOf, childOf, type Stanza } from './core/stanza.ts';
 import { defaultPolicy, type OverlaySignalConfig, type SignalDeps } from './deps.ts';
+import { Members, type SignalCounters } from './members.ts';
+import { OfferedServices } from './offered-services.ts';
 import {
   announcePresence,
   answerTo,
-  decodePayload,
   leavePresence,
   peerMessage,
   pingNamespace,
   pingRequest,
 } from './stanzas-out.ts';
 import { openStream, StanzaError, type XmppStream } from './xmpp.ts';
-
-/** Verified messages per member: trickled candidates come in bursts of some tens. */
-const messageLimit: RateLimit = { perSecond: 50, burst: 200, maxSenders: 4_096 };
-/** Announcements per full JID: one per login, and each costs a signature check. */
-const announcementLimit: RateLimit = { perSecond: 1, burst: 10, maxSenders: 4_096 };
-/** Reports of one stranger or refused member. */
-const reportLimit: RateLimit = { perSecond: 1 / 60, burst: 1, maxSenders: 256 };
-
-/** What was dropped since the start, by reason. */
-export interface SignalCounters {
-  readonly strangerStanzas: number;
-  readonly refusedAnnouncements: number;
-  readonly refusedMessages: number;
-  readonly limitedStanzas: number;
-  readonly droppedOutbound: number;
-}
 
 export interface OverlaySnapshot {
   readonly overlay: string;
@@ -80,26 +52,16 @@ export class OverlaySignal {
   readonly #policy;
   readonly #log: Logger;
   readonly #account: Jid;
+  readonly #members: Members;
+  readonly #services: OfferedServices;
   readonly #stopping = new AbortController();
-  readonly #counters = {
-    strangerStanzas: 0,
-    refusedAnnouncements: 0,
-    refusedMessages: 0,
-    limitedStanzas: 0,
-    droppedOutbound: 0,
-  };
   #state: SignalState = 'stopped';
   #problem: Problem | null = null;
-  #membership: Membership;
   #stream: XmppStream | null = null;
   /** Ends with the stream: timers and late answers of an old one do nothing. */
   #session = new AbortController();
   #outbox = emptyOutbox;
-  #messageRates: Buckets = new Map();
-  #announcementRates: Buckets = new Map();
-  #reportRates: Buckets = new Map();
   #running: Promise<void> | null = null;
-  #offered = '';
 
   constructor(config: OverlaySignalConfig, deps: SignalDeps) {
     const account = parseJid(config.username);
@@ -111,7 +73,14 @@ export class OverlaySignal {
     this.#policy = deps.policy ?? defaultPolicy;
     this.#log = deps.log.child('signal', { overlay: config.overlay });
     this.#account = account;
-    this.#membership = initialMembership(deps.self, account.bare);
+    this.#members = new Members(config, account, deps, this.#log, (peer) => this.#flush(peer));
+    this.#services = new OfferedServices(
+      deps.clock,
+      this.#log,
+      this.#policy.requestTimeoutMs,
+      ({ stun, turn }) =>
+        deps.port.publish('signal.serversOffered', { overlay: config.overlay, stun, turn }),
+    );
   }
 
   start(): void {
@@ -127,24 +96,24 @@ export class OverlaySignal {
 
   /** Signs and sends, or keeps the message for when its peer is reachable. */
   sendMessage(to: NodeId, message: PeerMessage): void {
-    const jid = this.#membership.peers.get(to)?.jid ?? null;
+    const jid = this.#members.jidOf(to);
     if (this.#stream === null || jid === null) {
       const put = putMessage(this.#outbox, to, message, this.#deps.clock.now());
       this.#outbox = put.outbox;
-      this.#counters.droppedOutbound += put.dropped;
+      this.#members.counters.droppedOutbound += put.dropped;
       return;
     }
     try {
       const envelope = this.#deps.authority.seal(this.#config.overlay, to, message);
       this.#stream.send(peerMessage(jid, envelope));
     } catch (error) {
-      this.#counters.droppedOutbound += 1;
+      this.#members.counters.droppedOutbound += 1;
       this.#log.error('message cannot be sent', { peer: to, error: messageOf(error) });
     }
   }
 
   snapshot(): OverlaySnapshot {
-    const { config, membership } = { config: this.#config, membership: this.#membership };
+    const { config, membership } = { config: this.#config, membership: this.#members.state };
     return {
       overlay: config.overlay,
       state: this.#state,
@@ -159,7 +128,7 @@ export class OverlaySignal {
         account,
         isReachable: jid !== null,
       })),
-      counters: { ...this.#counters },
+      counters: { ...this.#members.counters },
     };
   }
 
@@ -201,7 +170,7 @@ export class OverlaySignal {
       this.#setState('online', null, null);
       online();
       this.#ping(opened, session);
-      void this.#discoverServices(opened, session);
+      this.#services.discover(opened, session);
       return await ended.promise;
     } catch (error) {
       return toEvioError(error);
@@ -209,7 +178,7 @@ export class OverlaySignal {
       this.#session.abort();
       this.#stream = null;
       await stream?.close();
-      this.#advance({ kind: 'offline' });
+      this.#members.advance({ kind: 'offline' });
     }
   }
 
@@ -247,7 +216,7 @@ export class OverlaySignal {
     const answer = await this.#request(stream, rosterQuery, 'the roster');
     this.#stream = stream;
     const { full } = stream.address;
-    this.#advance({ kind: 'online', jid: full, roster: readRoster(answer, rosterGroup) });
+    this.#members.advance({ kind: 'online', jid: full, roster: readRoster(answer, rosterGroup) });
     stream.send(announcePresence(this.#deps.authority.announce(overlay, full, nodeName)));
   }
 
@@ -274,123 +243,13 @@ export class OverlaySignal {
     });
   }
 
-  async #discoverServices(stream: XmppStream, session: AbortSignal): Promise<void> {
-    const { clock } = this.#deps;
-    const again = (ms: number): void =>
-      clock.after(ms, session, () => void this.#discoverServices(stream, session));
-    try {
-      const answer = await stream.request(
-        servicesQuery(this.#account.domain),
-        this.#policy.requestTimeoutMs,
-      );
-      if (session.aborted) return;
-      const services = readServices(answer, clock.wallNow());
-      this.#offer(services);
-      again(services.refreshInMs);
-    } catch (error) {
-      if (session.aborted) return;
-      this.#log.debug('no external services', { error: messageOf(error) });
-      if (!(error instanceof StanzaError)) again(this.#policy.requestTimeoutMs);
-    }
-  }
-
-  #offer({ stun, turn }: ExternalServices): void {
-    const key = JSON.stringify([stun, turn.map((t) => [t, t.password.reveal()])]);
-    if (key === this.#offered || (this.#offered === '' && stun.length + turn.length === 0)) return;
-    this.#offered = key;
-    this.#deps.port.publish('signal.serversOffered', {
-      overlay: this.#config.overlay,
-      stun,
-      turn,
-    });
-  }
-
   #receive(stanza: Stanza): void {
     try {
-      if (stanza.name === 'presence') this.#receivePresence(stanza);
-      else if (stanza.name === 'message') this.#receiveMessage(stanza);
+      if (stanza.name === 'presence') this.#members.receivePresence(stanza);
+      else if (stanza.name === 'message') this.#members.receiveMessage(stanza);
       else if (stanza.name === 'iq') this.#receiveRequest(stanza);
     } catch (error) {
       this.#log.error('stanza handler failed', { name: stanza.name, error: messageOf(error) });
-    }
-  }
-
-  #receivePresence(stanza: Stanza): void {
-    const from = parseJid(attributeOf(stanza, 'from') ?? '');
-    if (from === null || from.full === this.#stream?.address.full) return;
-    if (!this.#screen(from, 'presence')) return;
-    const type = attributeOf(stanza, 'type');
-    const text = childOf(stanza, 'evio', evioNamespace)?.text ?? null;
-    if (type === 'unavailable' || (type === null && text === null)) {
-      this.#advance({ kind: 'unavailable', jid: from.full });
-      return;
-    }
-    if (type !== null || text === null || from.resource === null) return; // subscriptions, errors
-    const taken = takeToken(
-      this.#announcementRates,
-      from.full,
-      this.#deps.clock.now(),
-      announcementLimit,
-    );
-    this.#announcementRates = taken.buckets;
-    if (!taken.allowed) {
-      this.#counters.limitedStanzas += 1;
-      return;
-    }
-    this.#admit(from, text);
-  }
-
-  #admit(from: Jid, text: string): void {
-    const place = { overlay: this.#config.overlay, jid: from.full, account: from.bare };
-    const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
-    if (admission.kind === 'admitted') {
-      const { node, name, issuedAtMs } = admission;
-      this.#advance({ kind: 'announced', jid: from.full, node, name, issuedAtMs });
-      return;
-    }
-    this.#counters.refusedAnnouncements += 1;
-    this.#advance({ kind: 'unavailable', jid: from.full });
-    const reason = printable(admission.detail);
-    if (!this.#mayReport(`${from.bare} ${reason}`)) return;
-    this.#log.warn('peer refused', { account: from.bare, name: admission.name, reason });
-    this.#deps.port.publish('signal.peerRefused', {
-      overlay: place.overlay,
-      account: from.bare,
-      name: admission.name,
-      problem: { code: 'peer.untrusted', message: reason },
-    });
-  }
-
-  #receiveMessage(stanza: Stanza): void {
-    const from = parseJid(attributeOf(stanza, 'from') ?? '');
-    const text = childOf(stanza, 'evio', evioNamespace)?.text ?? null;
-    if (from === null || text === null || attributeOf(stanza, 'type') === 'error') return;
-    if (!this.#screen(from, 'message')) return;
-    const node = nodeOf(this.#membership, from.full);
-    if (node === null) {
-      this.#counters.refusedMessages += 1;
-      return;
-    }
-    const taken = takeToken(this.#messageRates, node, this.#deps.clock.now(), messageLimit);
-    this.#messageRates = taken.buckets;
-    if (!taken.allowed) {
-      this.#counters.limitedStanzas += 1;
-      return;
-    }
-    const { overlay } = this.#config;
-    const opened = this.#deps.authority.open(overlay, node, decodePayload(text) ?? '');
-    if (opened.kind === 'message') {
-      this.#deps.port.publish('signal.messageReceived', {
-        overlay,
-        from: node,
-        message: opened.message,
-      });
-      return;
-    }
-    this.#counters.refusedMessages += 1;
-    if (this.#mayReport(`${node} ${opened.reason}`)) {
-      const reason = `${opened.reason}: ${printable(opened.detail)}`;
-      this.#log.warn('message refused', { peer: node, reason });
     }
   }
 
@@ -403,54 +262,19 @@ export class OverlaySignal {
     if (from === null) return;
     const { bare, domain } = this.#account;
     if (from.full !== bare && from.full !== domain) {
-      if (!isMember(this.#membership, from.bare)) this.#counters.strangerStanzas += 1;
+      if (!isMember(this.#members.state, from.bare)) this.#members.counters.strangerStanzas += 1;
       else stream.send(answerTo(stanza, false));
       return;
     }
     if (isRosterPush(stanza, bare)) {
       stream.send(answerTo(stanza, true));
       const items = readRoster(stanza, this.#config.rosterGroup);
-      this.#advance({ kind: 'roster-changed', items });
+      this.#members.advance({ kind: 'roster-changed', items });
     } else if (type === 'set' && childOf(stanza, 'services', servicesNamespace) !== null) {
       stream.send(answerTo(stanza, true)); // what changed is asked for: a push may be partial
-      void this.#discoverServices(stream, this.#session.signal);
+      this.#services.discover(stream, this.#session.signal);
     } else {
       stream.send(answerTo(stanza, childOf(stanza, 'ping', pingNamespace) !== null));
-    }
-  }
-
-  /** Whether a sender is a member; strangers are counted and reported once a minute at most. */
-  #screen(from: Jid, name: string): boolean {
-    if (isMember(this.#membership, from.bare)) return true;
-    if (from.bare === this.#account.domain) return false; // the server itself
-    this.#counters.strangerStanzas += 1;
-    if (this.#mayReport(from.bare)) {
-      this.#log.info('stanza of a stranger dropped', { account: printable(from.bare), name });
-    }
-    return false;
-  }
-
-  #mayReport(key: string): boolean {
-    const taken = takeToken(this.#reportRates, key, this.#deps.clock.now(), reportLimit);
-    this.#reportRates = taken.buckets;
-    return taken.allowed;
-  }
-
-  #advance(input: MembershipInput): void {
-    const { state, effects } = nextMembership(this.#membership, input);
-    this.#membership = state;
-    const { overlay } = this.#config;
-    for (const effect of effects) {
-      if (effect.kind === 'lost') {
-        const { node: peer, reason } = effect;
-        this.#log.info('peer lost', { peer, reason });
-        this.#deps.port.publish('signal.peerLost', { overlay, peer, reason });
-      } else {
-        const { node: peer, name, account } = effect;
-        this.#log.info('peer seen', { peer, name, account });
-        this.#deps.port.publish('signal.peerSeen', { overlay, peer, name, account });
-        this.#flush(peer);
-      }
     }
   }
 

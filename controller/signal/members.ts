@@ -1,0 +1,194 @@
+/**
+ * The members of one overlay and what they say: screens every presence and message, has it verified,
+ * publishes what is believed. Owns the membership, the rates and the counters; knows no stream.
+ */
+import type { NodeId } from '../../base/ids.ts';
+import type { Logger } from '../../base/log.ts';
+import { type Jid, parseJid } from './core/jid.ts';
+import {
+  initialMembership,
+  isMember,
+  type Membership,
+  type MembershipInput,
+  nextMembership,
+  nodeOf,
+} from './core/membership.ts';
+import { type Buckets, type RateLimit, takeToken } from './core/rate.ts';
+import { attributeOf, childOf, evioNamespace, printable, type Stanza } from './core/stanza.ts';
+import type { OverlaySignalConfig, SignalDeps } from './deps.ts';
+import { decodePayload } from './stanzas-out.ts';
+
+/** Verified messages per member: trickled candidates come in bursts of some tens. */
+const messageLimit: RateLimit = { perSecond: 50, burst: 200, maxSenders: 4_096 };
+/** Announcements per full JID: one per login, and each costs a signature check. */
+const announcementLimit: RateLimit = { perSecond: 1, burst: 10, maxSenders: 4_096 };
+/** Reports of one stranger or refused member. */
+const reportLimit: RateLimit = { perSecond: 1 / 60, burst: 1, maxSenders: 256 };
+
+/** What was dropped since the start, by reason. */
+export interface SignalCounters {
+  readonly strangerStanzas: number;
+  readonly refusedAnnouncements: number;
+  readonly refusedMessages: number;
+  readonly limitedStanzas: number;
+  readonly droppedOutbound: number;
+}
+
+export class Members {
+  readonly #config: OverlaySignalConfig;
+  readonly #deps: SignalDeps;
+  readonly #log: Logger;
+  readonly #account: Jid;
+  readonly #seen: (peer: NodeId) => void;
+  #state: Membership;
+  #messageRates: Buckets = new Map();
+  #announcementRates: Buckets = new Map();
+  #reportRates: Buckets = new Map();
+  /** Counted here and by the stream's owner; read by status. */
+  readonly counters = {
+    strangerStanzas: 0,
+    refusedAnnouncements: 0,
+    refusedMessages: 0,
+    limitedStanzas: 0,
+    droppedOutbound: 0,
+  };
+
+  /** `seen` is called after `signal.peerSeen` was published. */
+  constructor(
+    config: OverlaySignalConfig,
+    account: Jid,
+    deps: SignalDeps,
+    log: Logger,
+    seen: (peer: NodeId) => void,
+  ) {
+    this.#config = config;
+    this.#account = account;
+    this.#deps = deps;
+    this.#log = log;
+    this.#seen = seen;
+    this.#state = initialMembership(deps.self, account.bare);
+  }
+
+  get state(): Membership {
+    return this.#state;
+  }
+
+  /** Full JID where a node is reachable, or null. */
+  jidOf(node: NodeId): string | null {
+    return this.#state.peers.get(node)?.jid ?? null;
+  }
+
+  advance(input: MembershipInput): void {
+    const { state, effects } = nextMembership(this.#state, input);
+    this.#state = state;
+    const { overlay } = this.#config;
+    for (const effect of effects) {
+      if (effect.kind === 'lost') {
+        const { node: peer, reason } = effect;
+        this.#log.info('peer lost', { peer, reason });
+        this.#deps.port.publish('signal.peerLost', { overlay, peer, reason });
+      } else {
+        const { node: peer, name, account } = effect;
+        this.#log.info('peer seen', { peer, name, account });
+        this.#deps.port.publish('signal.peerSeen', { overlay, peer, name, account });
+        this.#seen(peer);
+      }
+    }
+  }
+
+  receivePresence(stanza: Stanza): void {
+    const from = parseJid(attributeOf(stanza, 'from') ?? '');
+    if (from === null || from.full === this.#state.jid) return;
+    if (!this.screen(from, 'presence')) return;
+    const type = attributeOf(stanza, 'type');
+    const text = childOf(stanza, 'evio', evioNamespace)?.text ?? null;
+    if (type === 'unavailable' || (type === null && text === null)) {
+      this.advance({ kind: 'unavailable', jid: from.full });
+      return;
+    }
+    if (type !== null || text === null || from.resource === null) return; // subscriptions, errors
+    const taken = takeToken(
+      this.#announcementRates,
+      from.full,
+      this.#deps.clock.now(),
+      announcementLimit,
+    );
+    this.#announcementRates = taken.buckets;
+    if (!taken.allowed) {
+      this.counters.limitedStanzas += 1;
+      return;
+    }
+    this.#admit(from, text);
+  }
+
+  #admit(from: Jid, text: string): void {
+    const place = { overlay: this.#config.overlay, jid: from.full, account: from.bare };
+    const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
+    if (admission.kind === 'admitted') {
+      const { node, name, issuedAtMs } = admission;
+      this.advance({ kind: 'announced', jid: from.full, node, name, issuedAtMs });
+      return;
+    }
+    this.counters.refusedAnnouncements += 1;
+    this.advance({ kind: 'unavailable', jid: from.full });
+    const reason = printable(admission.detail);
+    if (!this.#mayReport(`${from.bare} ${reason}`)) return;
+    this.#log.warn('peer refused', { account: from.bare, name: admission.name, reason });
+    this.#deps.port.publish('signal.peerRefused', {
+      overlay: place.overlay,
+      account: from.bare,
+      name: admission.name,
+      problem: { code: 'peer.untrusted', message: reason },
+    });
+  }
+
+  receiveMessage(stanza: Stanza): void {
+    const from = parseJid(attributeOf(stanza, 'from') ?? '');
+    const text = childOf(stanza, 'evio', evioNamespace)?.text ?? null;
+    if (from === null || text === null || attributeOf(stanza, 'type') === 'error') return;
+    if (!this.screen(from, 'message')) return;
+    const node = nodeOf(this.#state, from.full);
+    if (node === null) {
+      this.counters.refusedMessages += 1;
+      return;
+    }
+    const taken = takeToken(this.#messageRates, node, this.#deps.clock.now(), messageLimit);
+    this.#messageRates = taken.buckets;
+    if (!taken.allowed) {
+      this.counters.limitedStanzas += 1;
+      return;
+    }
+    const { overlay } = this.#config;
+    const opened = this.#deps.authority.open(overlay, node, decodePayload(text) ?? '');
+    if (opened.kind === 'message') {
+      this.#deps.port.publish('signal.messageReceived', {
+        overlay,
+        from: node,
+        message: opened.message,
+      });
+      return;
+    }
+    this.counters.refusedMessages += 1;
+    if (this.#mayReport(`${node} ${opened.reason}`)) {
+      const reason = `${opened.reason}: ${printable(opened.detail)}`;
+      this.#log.warn('message refused', { peer: node, reason });
+    }
+  }
+
+  /** Whether a sender is a member; strangers are counted and reported once a minute at most. */
+  screen(from: Jid, name: string): boolean {
+    if (isMember(this.#state, from.bare)) return true;
+    if (from.bare === this.#account.domain) return false; // the server itself
+    this.counters.strangerStanzas += 1;
+    if (this.#mayReport(from.bare)) {
+      this.#log.info('stanza of a stranger dropped', { account: printable(from.bare), name });
+    }
+    return false;
+  }
+
+  #mayReport(key: string): boolean {
+    const taken = takeToken(this.#reportRates, key, this.#deps.clock.now(), reportLimit);
+    this.#reportRates = taken.buckets;
+    return taken.allowed;
+  }
+}
