@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../../../base/clock.ts';
 import { silentLogger } from '../../../../base/log.ts';
-import { createLocalApi } from '../../../../controller/local-api/index.ts';
+import { createLocalApi } from '../../../../controller/local-api/server.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
 import { sampleStatus } from '../../../support/sample-status.ts';
@@ -70,7 +70,7 @@ test('a wrong configuration is listed on standard output and exits 2', async (t)
 
 test('a controller is found by its configuration, and answers status, peers and version', async (t) => {
   const path = folder(t);
-  const deps = { status: () => sampleStatus, tap: () => {}, version: '9.9.9' };
+  const deps = { status: async () => sampleStatus, tap: () => {}, version: '9.9.9' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());

@@ -16,14 +16,14 @@ import { silentLogger } from '../../../../base/log.ts';
 import { Secret } from '../../../../base/secret.ts';
 import type { BusEvent } from '../../../../controller/events.ts';
 import { createClient } from '../../../../controller/local-api/client.ts';
+import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts';
+import type { Status } from '../../../../controller/local-api/schema.ts';
 import {
   createLocalApi,
   type Deps,
   type LocalApi,
-} from '../../../../controller/local-api/index.ts';
-import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts';
-import type { Status } from '../../../../controller/local-api/schema.ts';
-import { limits } from '../../../../controller/local-api/server.ts';
+  limits,
+} from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
 import { sampleStatus } from '../../../support/sample-status.ts';
 
@@ -44,7 +44,7 @@ function folder(t: T): string {
   return path;
 }
 
-async function serve(t: T, status: () => Status = () => sampleStatus): Promise<Bench> {
+async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promise<Bench> {
   const path = folder(t);
   const taps = new Set<(event: BusEvent) => void>();
   const waiting: { readonly count: number; readonly done: () => void }[] = [];
@@ -52,7 +52,7 @@ async function serve(t: T, status: () => Status = () => sampleStatus): Promise<B
     for (const { count, done } of waiting) if (taps.size === count) done();
   };
   const deps: Deps = {
-    status,
+    status: async () => makeStatus(),
     version: '1.2.3',
     tap: (signal, see) => {
       taps.add(see);
@@ -125,14 +125,14 @@ test('only the owner may open the socket, and its folder', async (t) => {
 test('a folder that others may write to is refused', async (t) => {
   const { path } = await serve(t);
   chmodSync(path, 0o777);
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
 
 test('a second controller is refused, and the first goes on', async (t) => {
   const { api, path } = await serve(t);
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'already-running');
   assert.deepEqual(await createClient(api.socketPath).version(), { version: '1.2.3' });
@@ -147,7 +147,7 @@ test("a dead controller's socket is replaced", async (t) => {
   await once(spawn(process.execPath, ['-e', script]), 'close');
   assert.ok(existsSync(socketPath), 'the dead one left its socket');
   assert.equal(await codeOf(createClient(socketPath).status()), 'not-running');
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '2' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '2' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());
@@ -158,7 +158,7 @@ test('a file that is no socket is not removed', async (t) => {
   const { path } = await serve(t);
   const inner = mkdtempSync(join(path, 'x'));
   writeFileSync(join(inner, 'controller.sock'), 'precious');
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
