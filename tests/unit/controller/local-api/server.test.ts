@@ -277,6 +277,21 @@ test('a watcher gets every event in order, with secrets hidden', async (t) => {
   await watchers(0);
 });
 
+test('a watcher that stops at any moment gets an end, no error', async (t) => {
+  const { api, watchers } = await serve(t);
+  const client = createClient(api.socketPath);
+  const early = new AbortController();
+  const first = client.watch(early.signal).next();
+  early.abort();
+  assert.equal((await first).done, true);
+  const late = new AbortController();
+  const second = client.watch(late.signal).next();
+  await watchers(1);
+  late.abort();
+  assert.equal((await second).done, true);
+  await watchers(0);
+});
+
 test('a slow watcher loses events, is told how many, and costs a bounded memory', async (t) => {
   const { api, emit, watchers } = await serve(t);
   const asked = request({ socketPath: api.socketPath, path: '/v1/watch', agent: false }).end();
