@@ -2,8 +2,6 @@
  * The controller: configuration, identity, bus, modules, local API, in that order, and all of it
  * ended in the reverse. The only file that knows every module; decides nothing itself.
  */
-import { readFileSync } from 'node:fs';
-import { z } from 'zod';
 import { systemClock } from '../base/clock.ts';
 import { EvioError, messageOf } from '../base/errors.ts';
 import { exec } from '../base/exec.ts';
@@ -17,10 +15,11 @@ import { createBridgeController, type DeviceConfig } from './bridge-controller/i
 import { Bus } from './bus.ts';
 import { loadIdentity, type NodeIdentity, PeerAuthority, PinStore } from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
-import { createLocalApi } from './local-api/server.ts';
+import { createLocalApi } from './local-api/index.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
 import { createTopology } from './topology/index.ts';
+import { readVersion } from './version.ts';
 
 /** Each part stops within this; together they stay below the 10 s that an operator is promised. */
 const stopDeadlineMs = 4_000;
@@ -47,7 +46,7 @@ export async function runController(options: { readonly configFile: string }): P
 }
 
 async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
-  const version = packageVersion();
+  const version = readVersion();
   const { stateDirectory, runDirectory } = config;
   const bus = new Bus(log.child('bus'));
   logEvents(bus, log);
@@ -172,11 +171,6 @@ function checkRuntime(): void {
   const major = Number(process.versions.node.split('.')[0]);
   if (major >= 24) return;
   throw new EvioError('runtime.unsupported', `Node.js ${process.versions.node} is older than 24`);
-}
-
-function packageVersion(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(file, 'utf8'))).version;
 }
 
 interface End {

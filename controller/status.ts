@@ -5,11 +5,10 @@
 import type { Clock } from '../base/clock.ts';
 import type { NodeId, OverlayId } from '../base/ids.ts';
 import type { Config, OverlayConfig } from '../config/config.ts';
-import type { Result, SessionStatus } from '../tincan-bridge/protocol/schema.ts';
 import type { BridgeController } from './bridge-controller/index.ts';
 import type { BusEvent, Events, StunServer, TurnServer } from './events.ts';
-import type { LinkManager } from './link-manager/index.ts';
-import type { DeviceStatus, OverlayStatus, PeerStatus, Status } from './local-api/schema.ts';
+import type { BridgeStatus, LinkManager, SessionStatus } from './link-manager/index.ts';
+import type { DeviceStatus, OverlayStatus, PeerStatus, Status } from './local-api/index.ts';
 
 /** Refusals that are kept for the operator, per overlay. */
 const maxRefused = 16;
@@ -167,7 +166,7 @@ function iceServers(config: OverlayConfig, memory: OverlayMemory): OverlayStatus
 }
 
 /** Peers that were announced, and sessions of peers that are not (any more). */
-function peers(memory: OverlayMemory, bridge: Result<'status'> | null): PeerStatus[] {
+function peers(memory: OverlayMemory, bridge: BridgeStatus | null): PeerStatus[] {
   const sessions = new Map(bridge?.sessions.map((session) => [session.peer, session]));
   const ids = new Set([...memory.seen.keys(), ...sessions.keys()]);
   return [...ids]

@@ -5,7 +5,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Result } from '../../tincan-bridge/protocol/schema.ts';
+import type { Result, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
 import {
   type Credentials,
@@ -13,6 +13,10 @@ import {
   OverlayLinks,
   type ProcessSnapshot,
 } from './overlay-links.ts';
+
+export type { SessionStatus };
+/** Sessions and counters of one tunnel process. */
+export type BridgeStatus = Result<'status'>;
 
 export interface LinkManagerDeps {
   readonly port: Port<'links'>;
@@ -29,7 +33,7 @@ export interface LinkManager {
   stop(): Promise<void>;
   snapshot(overlay: OverlayId): ProcessSnapshot | null;
   /** Sessions and counters of the overlay; null while its process does not serve. */
-  status(overlay: OverlayId): Promise<Result<'status'> | null>;
+  status(overlay: OverlayId): Promise<BridgeStatus | null>;
 }
 
 export function createLinkManager(deps: LinkManagerDeps): LinkManager {

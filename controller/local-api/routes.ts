@@ -8,7 +8,7 @@ import { paths, type Status, type VersionReply } from './schema.ts';
 
 /** What the API shows; declared here, provided by `controller/main.ts`. */
 export interface Deps {
-  status(): Promise<Status>;
+  status(): Status | Promise<Status>;
   /** Calls `see` with each event of the bus until the signal aborts. */
   tap(signal: AbortSignal, see: (event: BusEvent) => void): void;
   readonly version: string;

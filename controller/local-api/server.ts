@@ -19,8 +19,6 @@ import { createRoutes, type Deps, type Route } from './routes.ts';
 import { socketName } from './schema.ts';
 import { listenOnSocket } from './socket.ts';
 
-export type { Deps } from './routes.ts';
-
 /** Clients are few and local: these bounds only stop a broken one. */
 export const limits = {
   connections: 64,

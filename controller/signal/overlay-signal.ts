@@ -25,7 +25,7 @@ import {
 } from './core/membership.ts';
 import { emptyOutbox, putMessage, takeMessages } from './core/outbox.ts';
 import { type Buckets, type RateLimit, takeToken } from './core/rate.ts';
-import { iq, isRosterPush, readRoster, rosterQuery } from './core/roster.ts';
+import { isRosterPush, readRoster, rosterQuery } from './core/roster.ts';
 import { attributeOf, childOf, evioNamespace, printable, type Stanza } from './core/stanza.ts';
 import { defaultPolicy, type OverlaySignalConfig, type SignalDeps } from './deps.ts';
 import {
@@ -244,7 +244,7 @@ export class OverlaySignal {
   /** The roster first, then presence: without it nobody could be told from a stranger. */
   async #enter(stream: XmppStream): Promise<void> {
     const { overlay, nodeName, rosterGroup } = this.#config;
-    const answer = await this.#request(stream, iq('get', rosterQuery), 'the roster');
+    const answer = await this.#request(stream, rosterQuery, 'the roster');
     this.#stream = stream;
     const { full } = stream.address;
     this.#advance({ kind: 'online', jid: full, roster: readRoster(answer, rosterGroup) });
@@ -263,7 +263,7 @@ export class OverlaySignal {
   /** A server that does not answer a ping is gone, whatever TCP says. */
   #ping(stream: XmppStream, session: AbortSignal): void {
     this.#deps.clock.after(this.#policy.pingEveryMs, session, () => {
-      stream.request(pingRequest, this.#policy.pingDeadlineMs).then(
+      stream.request(pingRequest(this.#account.domain), this.#policy.pingDeadlineMs).then(
         () => this.#ping(stream, session),
         (error: unknown) => {
           // An error answer is an answer: the server is there and does not know pings.
@@ -279,7 +279,10 @@ export class OverlaySignal {
     const again = (ms: number): void =>
       clock.after(ms, session, () => void this.#discoverServices(stream, session));
     try {
-      const answer = await stream.request(iq('get', servicesQuery), this.#policy.requestTimeoutMs);
+      const answer = await stream.request(
+        servicesQuery(this.#account.domain),
+        this.#policy.requestTimeoutMs,
+      );
       if (session.aborted) return;
       const services = readServices(answer, clock.wallNow());
       this.#offer(services);

@@ -35,12 +35,8 @@ export const peerMessage = (to: string, envelope: string): Stanza =>
     element('no-copy', hintsNamespace),
   );
 
-export const pingRequest: Stanza = element(
-  'iq',
-  clientNamespace,
-  { type: 'get' },
-  element('ping', pingNamespace),
-);
+export const pingRequest = (to: string): Stanza =>
+  element('iq', clientNamespace, { type: 'get', to }, element('ping', pingNamespace));
 
 /** The answer to an iq of the server: a result, or the error that we do not offer it. */
 export function answerTo(request: Stanza, isOffered: boolean): Stanza {

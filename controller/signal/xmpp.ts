@@ -152,15 +152,13 @@ class Stream extends Client implements XmppStream {
     this.#raw()?.setNoDelay(true); // a request and its answer are small: Nagle costs 40 ms each
     await this.#within(loginTimeoutMs, 'signal.disconnected', `no login at ${where}`, async () => {
       const { domain } = this.#options.account;
-      await this.open({ domain });
-      let features = await this.#features();
+      let features = await this.#features(this.open({ domain }));
       if (!this.isSecure()) features = await this.#startTls(features);
       await authenticate(features, this.#credentials(), {
         send: (stanza) => this.send(toXml(stanza)),
         next: () => this.#next(),
       });
-      await this.restart();
-      await this.#bind(await this.#features());
+      await this.#bind(await this.#features(this.restart()));
     });
     this.#maxBytes = maxStanzaBytes;
   }
@@ -305,8 +303,7 @@ class Stream extends Client implements XmppStream {
     this.#elements = [];
     this.#decoder = new StringDecoder('utf8');
     this.#bytes = 0;
-    await this.restart();
-    return this.#features();
+    return this.#features(this.restart());
   }
 
   async #bind(features: Stanza): Promise<void> {
@@ -325,7 +322,13 @@ class Stream extends Client implements XmppStream {
     this.#address = jid;
   }
 
-  async #features(): Promise<Stanza> {
+  /**
+   * The features of a stream that is being opened. The library's own wait for the server's header
+   * starts only after our header was written, and then misses an answer that was faster; so the
+   * features are waited for, which a header precedes in any case.
+   */
+  async #features(opening: Promise<unknown>): Promise<Stanza> {
+    opening.catch(() => {}); // what makes it fail ends the stream, and with it the wait below
     const features = await this.#next();
     if (features.name === 'features' && features.namespace === streamNamespace) return features;
     throw ended(`the server sent <${features.name.slice(0, 40)}> instead of its features`);

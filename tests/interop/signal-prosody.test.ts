@@ -151,17 +151,11 @@ test('a stranger on the server sees nothing, and a message of his is dropped', a
   eve.send(announcePresence('hello'));
   eve.send({ ...announcePresence('hello'), attributes: new Map([['to', jid]]) });
   eve.send(peerMessage(jid, bob.authority.seal(overlay, alice.id, ended('stolen'))));
-  eve.send({
-    ...pingRequest,
-    attributes: new Map([
-      ['type', 'get'],
-      ['id', 'x'],
-      ['to', jid],
-    ]),
-  });
+  const ping = pingRequest(jid);
+  eve.send({ ...ping, attributes: new Map([...ping.attributes, ['id', 'x']]) });
   await waitFor('all three are dropped', () => counters(alice).strangerStanzas === 3);
   // The server answers after all that it could have delivered before.
-  await eve.request(pingRequest, 5_000);
+  await eve.request(pingRequest('lab.test'), 5_000);
   assert.deepEqual(
     received.filter((s) => (s.attributes.get('from') ?? '').startsWith('alice')),
     [],
@@ -311,10 +305,7 @@ test('TURN servers that the server offers are published, with credentials hidden
   assert.deepEqual(offered.stun, [{ host: '192.0.2.1', port: 3478 }]);
   assert.deepEqual(
     offered.turn.map((s) => [s.host, s.transport, String(s.password)]),
-    [
-      ['192.0.2.1', 'udp', '***'],
-      ['192.0.2.1', 'tcp', '***'],
-    ],
+    [['192.0.2.1', 'udp', '***']],
   );
   assert.ok((offered.turn[0]?.password.reveal().length ?? 0) > 10);
 }, 20_000);

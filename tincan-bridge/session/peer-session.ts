@@ -63,12 +63,8 @@ export interface SessionDeps {
 
 export interface SessionEvents {
   readonly onDescription: (description: SessionDescription) => void;
-  /** An association carries frames from now on, in place of `replaces`. */
-  readonly onInstalled: (
-    number: SessionNumber,
-    replaces: SessionNumber | null,
-    frame: number,
-  ) => void;
+  /** An association carries frames of at most so many bytes from now on. */
+  readonly onInstalled: (number: SessionNumber, maxFrameBytes: number) => void;
   readonly onRemoved: (number: SessionNumber) => void;
   readonly onUp: (path: PathSummary, setUpMs: number) => void;
   readonly onPathChanged: (path: PathSummary) => void;
@@ -338,7 +334,7 @@ export class PeerSession {
     this.#installed.set(number, attempt);
     this.#path = { kind, local: selected.local, remote: selected.remote };
     this.#cipher = secured.cipher.slice(0, 64);
-    this.#events.onInstalled(number, replaces, frame);
+    this.#events.onInstalled(number, frame);
   }
 
   #remove(number: SessionNumber): void {

@@ -4,10 +4,18 @@
  */
 import { Secret } from '../../../base/secret.ts';
 import type { StunServer, TurnServer } from '../../events.ts';
-import { attributeOf, childOf, element, type Stanza } from './stanza.ts';
+import { attributeOf, childOf, clientNamespace, element, type Stanza } from './stanza.ts';
 
 export const servicesNamespace = 'urn:xmpp:extdisco:2';
-export const servicesQuery: Stanza = element('services', servicesNamespace);
+
+/** Asks the server (not our account, which an iq without `to` would reach) for its services. */
+export const servicesQuery = (domain: string): Stanza =>
+  element(
+    'iq',
+    clientNamespace,
+    { type: 'get', to: domain },
+    element('services', servicesNamespace),
+  );
 
 /** Servers of each kind that are kept: more would only slow candidate gathering. */
 const maxServers = 8;

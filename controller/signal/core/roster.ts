@@ -17,7 +17,13 @@ export interface RosterItem {
   readonly member: boolean;
 }
 
-export const rosterQuery: Stanza = element('query', rosterNamespace);
+/** Asks for the whole roster. */
+export const rosterQuery: Stanza = element(
+  'iq',
+  clientNamespace,
+  { type: 'get' },
+  element('query', rosterNamespace),
+);
 
 /**
  * The items of a roster result or push. A member has a subscription in any direction (shared
@@ -47,7 +53,3 @@ export function isRosterPush(iq: Stanza, ownBare: string): boolean {
   const from = attributeOf(iq, 'from');
   return from === null || parseJid(from)?.full === ownBare;
 }
-
-/** An iq of ours with one child. */
-export const iq = (type: 'get' | 'set', child: Stanza): Stanza =>
-  element('iq', clientNamespace, { type }, child);

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../../../base/clock.ts';
 import { silentLogger } from '../../../../base/log.ts';
-import { createLocalApi } from '../../../../controller/local-api/server.ts';
+import { createLocalApi } from '../../../../controller/local-api/index.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
 import { sampleStatus } from '../../../support/sample-status.ts';

@@ -16,14 +16,14 @@ import { silentLogger } from '../../../../base/log.ts';
 import { Secret } from '../../../../base/secret.ts';
 import type { BusEvent } from '../../../../controller/events.ts';
 import { createClient } from '../../../../controller/local-api/client.ts';
-import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts';
-import type { Status } from '../../../../controller/local-api/schema.ts';
 import {
   createLocalApi,
   type Deps,
   type LocalApi,
-  limits,
-} from '../../../../controller/local-api/server.ts';
+} from '../../../../controller/local-api/index.ts';
+import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts';
+import type { Status } from '../../../../controller/local-api/schema.ts';
+import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
 import { sampleStatus } from '../../../support/sample-status.ts';
 
