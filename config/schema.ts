@@ -187,7 +187,8 @@ const NetDevice = z.strictObject({
     description: 'MTU of the devices, or null: derived from the paths in use.',
   }),
   AutoDelete: z.boolean().default(true).meta({
-    description: 'Remove the devices that Evio made when it leaves the overlay for good.',
+    description:
+      'Remove the devices that Evio made when it is stopped; false keeps them, with routes and containers attached, for the next start.',
   }),
 });
 

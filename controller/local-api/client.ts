@@ -55,9 +55,10 @@ async function ask<T>(socketPath: string, path: string, schema: z.ZodType<T>): P
 }
 
 async function* watch(socketPath: string, signal: AbortSignal): AsyncGenerator<WatchLine> {
-  const response = await open(socketPath, paths.watch, signal);
-  if (response.statusCode !== 200) throw remoteError(await readAll(response));
+  let response: IncomingMessage | undefined;
   try {
+    response = await open(socketPath, paths.watch, signal);
+    if (response.statusCode !== 200) throw remoteError(await readAll(response));
     for await (const line of createInterface({ input: response, signal })) {
       yield WatchLine.parse(JSON.parse(line));
     }
@@ -66,7 +67,7 @@ async function* watch(socketPath: string, signal: AbortSignal): AsyncGenerator<W
     const ended = error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
     if (!signal.aborted && !ended) throw error;
   } finally {
-    response.destroy(); // the reader may stop in the middle
+    response?.destroy(); // the reader may stop in the middle
   }
 }
 

@@ -21,7 +21,7 @@ export function formatStatus(screen: Screen, status: Status, upMs: number): read
 function formatOverlay(screen: Screen, overlay: OverlayStatus): readonly string[] {
   const { signal, bridgeProcess } = overlay;
   const line = (name: string, text: string): string => `  ${name.padEnd(12)}${text}`;
-  const restarts = bridgeProcess.restarts === 0 ? '' : `, ${bridgeProcess.restarts} restarts`;
+  const restarts = bridgeProcess.restarts === 0 ? '' : `, restarts: ${bridgeProcess.restarts}`;
   const pid = bridgeProcess.pid === null ? '' : `, process ${bridgeProcess.pid}`;
   const colour = bridgeProcess.state === 'up' ? 'good' : 'bad';
   return [

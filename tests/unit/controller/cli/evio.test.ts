@@ -70,7 +70,7 @@ test('a wrong configuration is listed on standard output and exits 2', async (t)
 
 test('a controller is found by its configuration, and answers status, peers and version', async (t) => {
   const path = folder(t);
-  const deps = { status: () => sampleStatus, tap: () => {}, version: '9.9.9' };
+  const deps = { status: async () => sampleStatus, tap: () => {}, version: '9.9.9' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());

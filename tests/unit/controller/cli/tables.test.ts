@@ -52,12 +52,12 @@ test('peers are a table, sorted by name, with nothing of theirs that steers a te
 test('a narrow screen cuts long texts first, then leaves columns out', () => {
   const at = (width: number): readonly string[] =>
     formatPeers({ width, colours: false }, sampleStatus);
-  assert.match(at(140)[1] ?? '', / {2}no candidate pa…$/);
+  assert.match(at(140)[1] ?? '', / {2}no candidate pair an…$/);
   assert.match(at(140)[0] ?? '', /SENT {2}RECEIVED/);
   assert.deepEqual(at(80), [
-    'NAME        STATE           PATH                    RTT  LAST ERROR',
-    'attic?[31m  retrying, away  -                         -  no candidate pa…',
-    'barn-gw     online          direct reflexive 19…  12 ms',
+    'NAME        STATE           PATH                           RTT  LAST ERROR',
+    'attic?[31m  retrying, away  -                                -  no candidate pa…',
+    'barn-gw     online          direct reflexive 192.0.2.7…  12 ms',
   ]);
   for (const width of [80, 90, 100, 120, 130, 140, 200]) {
     assert.ok(

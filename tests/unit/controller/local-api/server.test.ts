@@ -44,7 +44,7 @@ function folder(t: T): string {
   return path;
 }
 
-async function serve(t: T, status: () => Status = () => sampleStatus): Promise<Bench> {
+async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promise<Bench> {
   const path = folder(t);
   const taps = new Set<(event: BusEvent) => void>();
   const waiting: { readonly count: number; readonly done: () => void }[] = [];
@@ -52,7 +52,7 @@ async function serve(t: T, status: () => Status = () => sampleStatus): Promise<B
     for (const { count, done } of waiting) if (taps.size === count) done();
   };
   const deps: Deps = {
-    status,
+    status: async () => makeStatus(),
     version: '1.2.3',
     tap: (signal, see) => {
       taps.add(see);
@@ -125,14 +125,14 @@ test('only the owner may open the socket, and its folder', async (t) => {
 test('a folder that others may write to is refused', async (t) => {
   const { path } = await serve(t);
   chmodSync(path, 0o777);
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
 
 test('a second controller is refused, and the first goes on', async (t) => {
   const { api, path } = await serve(t);
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'already-running');
   assert.deepEqual(await createClient(api.socketPath).version(), { version: '1.2.3' });
@@ -147,7 +147,7 @@ test("a dead controller's socket is replaced", async (t) => {
   await once(spawn(process.execPath, ['-e', script]), 'close');
   assert.ok(existsSync(socketPath), 'the dead one left its socket');
   assert.equal(await codeOf(createClient(socketPath).status()), 'not-running');
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '2' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '2' };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());
@@ -158,7 +158,7 @@ test('a file that is no socket is not removed', async (t) => {
   const { path } = await serve(t);
   const inner = mkdtempSync(join(path, 'x'));
   writeFileSync(join(inner, 'controller.sock'), 'precious');
-  const deps: Deps = { status: () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
@@ -274,6 +274,21 @@ test('a watcher gets every event in order, with secrets hidden', async (t) => {
   );
   assert.doesNotMatch(JSON.stringify(received), /hunter2/);
   await lines.return(undefined);
+  await watchers(0);
+});
+
+test('a watcher that stops at any moment gets an end, no error', async (t) => {
+  const { api, watchers } = await serve(t);
+  const client = createClient(api.socketPath);
+  const early = new AbortController();
+  const first = client.watch(early.signal).next();
+  early.abort();
+  assert.equal((await first).done, true);
+  const late = new AbortController();
+  const second = client.watch(late.signal).next();
+  await watchers(1);
+  late.abort();
+  assert.equal((await second).done, true);
   await watchers(0);
 });
 
