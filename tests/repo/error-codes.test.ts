@@ -10,9 +10,7 @@ import { readSource, typescriptFiles } from './sources.ts';
 const test = suite('error codes');
 
 /** Codes that no source uses yet, and why they are kept. */
-const reserved: Readonly<Record<string, string>> = {
-  'bridge.unknown-peer': 'for calls about one peer; those of this release are all level-triggered',
-};
+const reserved: Readonly<Record<string, string>> = {};
 
 const product = typescriptFiles().filter(
   (path) => !path.startsWith('tests/') && path !== 'base/errors.ts',
