@@ -117,7 +117,7 @@ export class StatusBoard {
         problem: null,
       },
       iceServers: iceServers(config, memory),
-      peers: peers(memory, bridge),
+      peers: peers(memory, bridge, this.#deps.clock.wallNow()),
       counters: bridge?.counters ?? {},
     };
   }
@@ -166,11 +166,11 @@ function iceServers(config: OverlayConfig, memory: OverlayMemory): OverlayStatus
 }
 
 /** Peers that were announced, and sessions of peers that are not (any more). */
-function peers(memory: OverlayMemory, bridge: BridgeStatus | null): PeerStatus[] {
+function peers(memory: OverlayMemory, bridge: BridgeStatus | null, wallMs: number): PeerStatus[] {
   const sessions = new Map(bridge?.sessions.map((session) => [session.peer, session]));
   const ids = new Set([...memory.seen.keys(), ...sessions.keys()]);
   return [...ids]
-    .map((id) => peerStatus(id, memory.seen.get(id), sessions.get(id)))
+    .map((id) => peerStatus(id, memory.seen.get(id), sessions.get(id), wallMs))
     .sort((a, b) => a.name.localeCompare(b.name) || a.nodeId.localeCompare(b.nodeId));
 }
 
@@ -178,7 +178,9 @@ function peerStatus(
   nodeId: NodeId,
   seen: Seen | undefined,
   session: SessionStatus | undefined,
+  wallMs: number,
 ): PeerStatus {
+  const upAtMs = session?.upSinceMs ?? null;
   return {
     nodeId,
     name: seen?.name ?? '',
@@ -191,7 +193,7 @@ function peerStatus(
     receivedBytes: session?.receivedBytes ?? 0,
     sentBitsPerSecond: session?.sentBitsPerSecond ?? 0,
     receivedBitsPerSecond: session?.receivedBitsPerSecond ?? 0,
-    upSinceMs: session?.upSinceMs ?? null,
+    upSinceMs: upAtMs === null ? null : Math.max(0, Math.round(wallMs - upAtMs)),
     lastError: session?.lastError ?? null,
     pathNote: session?.pathNote ?? null,
     cipher: session?.cipher ?? null,

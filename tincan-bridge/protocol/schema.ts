@@ -50,6 +50,7 @@ export const SessionStatus = z.strictObject({
   receivedFrames: z.number(),
   sentBitsPerSecond: z.number(),
   receivedBitsPerSecond: z.number(),
+  /** When frames could first cross, milliseconds since the epoch. */
   upSinceMs: z.number().nullable(),
   lastError: z.string().max(300).nullable(),
   /** DTLS cipher suite, or null before the first handshake. */
