@@ -95,7 +95,7 @@ function main(): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     process.stderr.write(`tincan-bridge: ${text}\n`);
     log.error('tunnel process crashed', { error: text });
-    server?.close().finally(() => process.exit(exitStatus.defect));
+    void server?.close().finally(() => process.exit(exitStatus.defect));
     setTimeout(() => process.exit(exitStatus.defect), 200);
   };
   process.on('uncaughtException', crash);

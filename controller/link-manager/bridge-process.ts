@@ -29,7 +29,7 @@ export function spawnBridge(
   onNotification: (message: NotificationMessage) => void,
 ): BridgeProcess {
   const main = fileURLToPath(new URL('../../tincan-bridge/main.js', import.meta.url));
-  const child = spawn(process.execPath, ['--enable-source-maps', main], {
+  const child = spawn(process.execPath, [youngGeneration, main], {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
     env: bridgeEnvironment(),
   });
@@ -55,6 +55,9 @@ export function spawnBridge(
   });
   return { pid: child.pid, client, kill, ended };
 }
+
+/** Small objects die young here; V8's default of 16 MiB semi-spaces would only hold 10 MiB more. */
+const youngGeneration = '--max-semi-space-size=1';
 
 /** The process ends within 2 s of end-of-file by its own contract; then it is killed. */
 const orphanMs = 2_500;
