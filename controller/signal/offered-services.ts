@@ -6,7 +6,8 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type ExternalServices, readServices, servicesQuery } from './core/external-services.ts';
-import { StanzaError, type XmppStream } from './xmpp.ts';
+import { StanzaError } from './pending-requests.ts';
+import type { XmppStream } from './xmpp.ts';
 
 export class OfferedServices {
   readonly #clock: Clock;

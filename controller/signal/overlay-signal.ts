@@ -17,6 +17,7 @@ import { attributeOf, childOf, type Stanza } from './core/stanza.ts';
 import { defaultPolicy, type OverlaySignalConfig, type SignalDeps } from './deps.ts';
 import { Members, type SignalCounters } from './members.ts';
 import { OfferedServices } from './offered-services.ts';
+import { StanzaError } from './pending-requests.ts';
 import {
   announcePresence,
   answerTo,
@@ -25,7 +26,7 @@ import {
   pingNamespace,
   pingRequest,
 } from './stanzas-out.ts';
-import { openStream, StanzaError, type XmppStream } from './xmpp.ts';
+import { openStream, type XmppStream } from './xmpp.ts';
 
 export interface OverlaySnapshot {
   readonly overlay: string;

@@ -47,12 +47,9 @@ export function startScram(
       return `${withoutProof},p=${proof.toString('base64')}`;
     },
     verify(serverFinal) {
-      const given = Buffer.from(attribute(serverFinal, 'v') ?? '', 'base64');
-      if (
-        expected === null ||
-        given.length !== digestBytes[hash] ||
-        !timingSafeEqual(given, expected)
-      ) {
+      const given = Buffer.from(attribute(serverFinal, 'v') ?? '');
+      const wanted = Buffer.from(expected?.toString('base64') ?? '');
+      if (expected === null || given.length !== wanted.length || !timingSafeEqual(given, wanted)) {
         throw unproven('its signature is missing or wrong');
       }
     },

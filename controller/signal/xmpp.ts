@@ -7,11 +7,10 @@
  * Without XEP-0198: resuming keeps a node that died visible to the others for the server's
  * hibernation time, the library's queue is unbounded, and what we send is repeated by its senders.
  */
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { isIP, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
-import { type ConnectionOptions, checkServerIdentity, getCACertificates } from 'node:tls';
+import type { ConnectionOptions } from 'node:tls';
 import { Client, type XmlElement, xml } from '@xmpp/client-core';
 import TcpTransport from '@xmpp/tcp/lib/Connection.js';
 import TlsTransport from '@xmpp/tls/lib/Connection.js';
@@ -29,7 +28,9 @@ import {
   type Stanza,
 } from './core/stanza.ts';
 import { translateNetworkError } from './network-errors.ts';
+import { PendingRequests, StanzaError } from './pending-requests.ts';
 import { authenticate } from './sasl.ts';
+import { tlsOptions } from './tls-options.ts';
 
 const streamNamespace = 'http://etherx.jabber.org/streams';
 const tlsNamespace = 'urn:ietf:params:xml:ns:xmpp-tls';
@@ -39,13 +40,12 @@ const bindNamespace = 'urn:ietf:params:xml:ns:xmpp-bind';
 const maxStanzaBytes = 1 << 20;
 /** Before login nobody needs more. */
 const maxLoginStanzaBytes = 1 << 16;
-/** Deeper or larger trees are cut: nothing we read is. */
+/** Elements that wait during login: the server speaks when asked. */
+const maxLoginElements = 32;
+/** Deeper trees are cut: nothing we read is. */
 const maxDepth = 8;
 /** Unsent bytes after which the stream counts as broken. */
 const maxUnsentBytes = 4 << 20;
-/** Requests that wait for an answer at the same time. */
-const maxPendingRequests = 64;
-
 export interface StreamOptions {
   readonly account: Jid;
   readonly resource: string;
@@ -97,7 +97,7 @@ export async function openStream(
   signal.addEventListener('abort', aborted, { once: true });
   try {
     await stream.login();
-    stream.handlers = handlers;
+    stream.begin(handlers);
     return stream;
   } catch (error) {
     throw stream.fail(error);
@@ -106,14 +106,8 @@ export async function openStream(
   }
 }
 
-interface Pending {
-  readonly resolve: (iq: Stanza) => void;
-  readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
-}
-
 class Stream extends Client implements XmppStream {
-  handlers: StreamHandlers | null = null;
+  #handlers: StreamHandlers | null = null;
   readonly #options: StreamOptions;
   #address: Jid;
   #decoder = new StringDecoder('utf8');
@@ -124,9 +118,7 @@ class Stream extends Client implements XmppStream {
   #wake: (() => void) | null = null;
   #error: EvioError | null = null;
   #closing: Promise<void> | null = null;
-  readonly #pending = new Map<string, Pending>();
-  readonly #idPrefix = randomBytes(9).toString('base64url');
-  #lastId = 0;
+  readonly #requests = new PendingRequests();
 
   constructor(options: StreamOptions) {
     const { tls, loginTimeoutMs, account } = options;
@@ -163,6 +155,12 @@ class Stream extends Client implements XmppStream {
     this.#maxBytes = maxStanzaBytes;
   }
 
+  /** Stanzas go to the handlers from now on; throws when the stream has ended already. */
+  begin(handlers: StreamHandlers): void {
+    if (this.#error !== null) throw this.#error;
+    this.#handlers = handlers;
+  }
+
   /** Ends the stream because of `error`; returns the first error that ended it. */
   fail(error: unknown): EvioError {
     if (this.#error !== null) return this.#error;
@@ -172,8 +170,8 @@ class Stream extends Client implements XmppStream {
     // The library's own waits end by this event; our listener is the one that is here already.
     this.emit('error', this.#error);
     this.#wake?.();
-    for (const [id, pending] of this.#pending) this.#settle(id, pending).reject(this.#error);
-    if (this.#closing === null) this.handlers?.ended(this.#error);
+    this.#requests.fail(this.#error);
+    if (this.#closing === null) this.#handlers?.ended(this.#error);
     return this.#error;
   }
 
@@ -187,19 +185,7 @@ class Stream extends Client implements XmppStream {
 
   request(iq: Stanza, timeoutMs: number): Promise<Stanza> {
     if (this.#error !== null) return Promise.reject(this.#error);
-    if (this.#pending.size >= maxPendingRequests) {
-      return Promise.reject(new EvioError('internal', 'too many requests to the server wait'));
-    }
-    this.#lastId += 1;
-    const id = `${this.#idPrefix}-${this.#lastId}`;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(id);
-        reject(new EvioError('request.timeout', `no answer of the server within ${timeoutMs} ms`));
-      }, timeoutMs);
-      this.#pending.set(id, { resolve, reject, timer });
-      void this.send({ ...iq, attributes: new Map([...iq.attributes, ['id', id]]) });
-    });
+    return this.#requests.ask(iq, timeoutMs, (sent) => void this.send(sent));
   }
 
   abandon(why: string): void {
@@ -252,10 +238,11 @@ class Stream extends Client implements XmppStream {
       const text = errorTextOf(stanza);
       this.fail(ended(`the server said ${conditionOf(stanza)}${text === '' ? '' : `: ${text}`}`));
     } else if (!this.#answers(stanza)) {
-      if (this.handlers === null) {
+      if (this.#handlers !== null) this.#handlers.stanza(stanza);
+      else if (this.#elements.length < maxLoginElements) {
         this.#elements.push(stanza);
         this.#wake?.();
-      } else this.handlers.stanza(stanza);
+      } else this.fail(ended('the server sent too much before login'));
     }
   }
 
@@ -264,22 +251,10 @@ class Stream extends Client implements XmppStream {
     if (iq.name !== 'iq') return false;
     const type = attributeOf(iq, 'type');
     if (type !== 'result' && type !== 'error') return false;
-    const id = attributeOf(iq, 'id') ?? '';
-    const pending = this.#pending.get(id);
     const from = parseJid(attributeOf(iq, 'from') ?? this.#address.bare);
     const { bare, domain, full } = this.#address;
-    if (pending === undefined || from === null) return true;
-    if (![bare, domain, full].includes(from.full)) return true;
-    const { resolve, reject } = this.#settle(id, pending);
-    if (type === 'result') resolve(iq);
-    else reject(new StanzaError(conditionOf(childOf(iq, 'error', clientNamespace) ?? iq)));
+    if (from !== null && [bare, domain, full].includes(from.full)) this.#requests.answer(iq);
     return true;
-  }
-
-  #settle(id: string, pending: Pending): Pending {
-    clearTimeout(pending.timer);
-    this.#pending.delete(id);
-    return pending;
   }
 
   async #startTls(features: Stanza): Promise<Stanza> {
@@ -294,7 +269,8 @@ class Stream extends Client implements XmppStream {
     }
     this._detachParser();
     const secure = new TlsSocket();
-    secure.connect({ ...tlsOptions(this.#options), socket: raw });
+    secure.on('error', () => {}); // there is a listener at any time, whoever handles it
+    secure.connect({ ...tlsOptionsOf(this.#options), socket: raw });
     await once(secure, 'connect');
     raw.on('error', () => {}); // it reaches us through the TLS socket
     this._detachSocket();
@@ -383,15 +359,6 @@ class Stream extends Client implements XmppStream {
   }
 }
 
-/** An error answer to a request. */
-export class StanzaError extends Error {
-  readonly condition: string;
-  constructor(condition: string) {
-    super(`the server answered ${condition}`);
-    this.condition = condition;
-  }
-}
-
 /** The library asks transports for the parameters of their sockets by their prototype. */
 function tcpTransport({ host, port }: StreamOptions): unknown {
   return class extends TcpTransport {
@@ -403,7 +370,7 @@ function tcpTransport({ host, port }: StreamOptions): unknown {
 
 function directTransport(options: StreamOptions): unknown {
   const { host, port } = options;
-  const parameters = { ...tlsOptions(options), host, port, ALPNProtocols: ['xmpp-client'] };
+  const parameters = { ...tlsOptionsOf(options), host, port, ALPNProtocols: ['xmpp-client'] };
   return class extends TlsTransport {
     override socketParameters(): object {
       return parameters; // ALPN by XEP-0368
@@ -411,20 +378,8 @@ function directTransport(options: StreamOptions): unknown {
   };
 }
 
-/** The certificate must be of the XMPP domain, whatever host the connection goes to (RFC 6120 13.7). */
-function tlsOptions({ account, caPem, clientCertificate }: StreamOptions): ConnectionOptions {
-  const { domain } = account;
-  return {
-    ...(isIP(domain) === 0 ? { servername: domain } : {}),
-    checkServerIdentity: (_host, certificate) => checkServerIdentity(domain, certificate),
-    rejectUnauthorized: true,
-    minVersion: 'TLSv1.2',
-    ca: caPem ?? [...getCACertificates('default'), ...getCACertificates('system')],
-    ...(clientCertificate === null
-      ? {}
-      : { cert: clientCertificate.certificate, key: clientCertificate.key.reveal() }),
-  };
-}
+const tlsOptionsOf = ({ account, caPem, clientCertificate }: StreamOptions): ConnectionOptions =>
+  tlsOptions({ domain: account.domain, caPem, clientCertificate });
 
 const isXml = (stanza: XmlElement | Stanza): stanza is XmlElement => 'getName' in stanza;
 

@@ -248,6 +248,20 @@ test('after a restart of the server all are back and talk', async (t) => {
   await bob.expect('signal.messageReceived', kept, 10_000);
 }, 40_000);
 
+test('a server that hangs is noticed by the ping, and used again when it answers', async (t) => {
+  const { node, server } = await stage(t);
+  const policy = { pingEveryMs: 200, pingDeadlineMs: 500, loginTimeoutMs: 1_000 };
+  const alice = await node('alice', {}, { policy });
+  await online(alice);
+  server.child().kill('SIGSTOP');
+  t.defer(() => server.child().kill('SIGCONT'));
+  const lost = await problem(alice, 'signal.disconnected');
+  assert.match(lost.problem?.message ?? '', /does not answer/);
+  server.child().kill('SIGCONT');
+  const isBack = (e: { readonly state: string }): boolean => e.state === 'online';
+  await alice.expect('signal.stateChanged', isBack, 10_000, 2);
+}, 20_000);
+
 test('a node that stops has left for the others at once', async (t) => {
   const { node } = await stage(t);
   const [alice, bob] = await Promise.all([node('alice'), node('bob')]);

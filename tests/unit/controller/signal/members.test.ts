@@ -1,0 +1,172 @@
+/** Presences and messages as they come from the server: what is believed, dropped and counted. */
+import assert from 'node:assert/strict';
+import { OverlayId } from '../../../../base/ids.ts';
+import { silentLogger } from '../../../../base/log.ts';
+import { Bus } from '../../../../controller/bus.ts';
+import type { BusEvent } from '../../../../controller/events.ts';
+import { parseJid } from '../../../../controller/signal/core/jid.ts';
+import type { Stanza } from '../../../../controller/signal/core/stanza.ts';
+import { Members } from '../../../../controller/signal/members.ts';
+import {
+  announcePresence,
+  leavePresence,
+  peerMessage,
+} from '../../../../controller/signal/stanzas-out.ts';
+import { suite, type T } from '../../../support/harness.ts';
+import { makeAuthority, type TestAuthority } from '../../../support/identities.ts';
+
+const test = suite('members');
+const overlay = OverlayId.parse('lab');
+const own = 'me@lab.test';
+const bobJid = 'bob@lab.test/1';
+const carolJid = 'carol@lab.test/1';
+
+interface Stage {
+  readonly me: TestAuthority;
+  readonly bob: TestAuthority;
+  readonly members: Members;
+  readonly published: BusEvent[];
+  /** Names of the events so far. */
+  readonly names: () => readonly string[];
+}
+
+/** Bob and carol are in the roster; nobody is reachable yet. */
+async function stage(t: T): Promise<Stage> {
+  const [me, bob] = [await makeAuthority(t), await makeAuthority(t)];
+  const bus = new Bus(silentLogger);
+  const published: BusEvent[] = [];
+  bus.tap(t.signal, (event) => published.push(event));
+  const account = parseJid(own);
+  assert.ok(account);
+  const config = {
+    overlay,
+    host: 'h',
+    port: 1,
+    tls: 'starttls' as const,
+    username: own,
+    password: null,
+    clientCertificate: null,
+    caPem: null,
+    rosterGroup: null,
+    nodeName: 'me',
+  };
+  const deps = {
+    port: bus.port('signal'),
+    clock: { ...me.clock, now: () => me.clock.wallMs },
+    random: () => 0.5,
+    log: silentLogger,
+    self: me.identity.node,
+    authority: me.authority,
+    overlays: [config],
+  };
+  const members = new Members(config, account, deps, silentLogger, () => {});
+  const roster = ['bob@lab.test', 'carol@lab.test'].map((a) => ({ account: a, member: true }));
+  members.advance({ kind: 'online', jid: `${own}/x`, roster });
+  return { me, bob, members, published, names: () => published.map((e) => e.name) };
+}
+
+const from = (jid: string, stanza: Stanza): Stanza => ({
+  ...stanza,
+  attributes: new Map([...stanza.attributes, ['from', jid]]),
+});
+const announce = ({ authority }: TestAuthority, jid: string, name = 'bob'): Stanza =>
+  from(jid, announcePresence(authority.announce(overlay, jid, name)));
+const say = (sender: TestAuthority, to: TestAuthority, jid: string, reason = 'x'): Stanza => {
+  const message = { kind: 'ended' as const, reason };
+  return from(jid, peerMessage('me', sender.authority.seal(overlay, to.identity.node, message)));
+};
+
+test('a member that announces itself is seen, heard, and gone when it leaves', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receiveMessage(say(bob, me, bobJid));
+  members.receivePresence(from(bobJid, leavePresence));
+  members.receiveMessage(say(bob, me, bobJid));
+  assert.deepEqual(names(), ['signal.peerSeen', 'signal.messageReceived', 'signal.peerLost']);
+  assert.equal(members.counters.refusedMessages, 1);
+});
+
+test('presence without our element is as good as gone', async (t) => {
+  const { bob, members, names } = await stage(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(from(bobJid, { ...leavePresence, attributes: new Map() }));
+  assert.deepEqual(names(), ['signal.peerSeen', 'signal.peerLost']);
+});
+
+test('nothing of a stranger is verified, answered or published', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  const jid = 'eve@lab.test/1';
+  members.receivePresence(announce(bob, jid));
+  members.receiveMessage(say(bob, me, jid));
+  assert.deepEqual(names(), []);
+  assert.equal(members.counters.strangerStanzas, 2);
+  assert.equal(me.pins.list().length, 0);
+});
+
+test('a member cannot speak as another one, by JID or by key', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  const carol = await makeAuthority(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(announce(carol, carolJid, 'carol'));
+  members.receiveMessage(say(carol, me, bobJid)); // the JID of bob, the key of carol
+  members.receiveMessage(say(bob, me, carolJid)); // a message of bob that carol passes on
+  members.receivePresence(from(carolJid, announce(bob, bobJid))); // bob's announcement, repeated
+  assert.deepEqual(
+    names().filter((n) => n === 'signal.messageReceived'),
+    [],
+  );
+  assert.equal(members.counters.refusedMessages, 2);
+  assert.equal(members.counters.refusedAnnouncements, 1);
+});
+
+test('a replayed message is dropped', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  members.receivePresence(announce(bob, bobJid));
+  const message = say(bob, me, bobJid);
+  members.receiveMessage(message);
+  members.receiveMessage(message);
+  assert.deepEqual(names(), ['signal.peerSeen', 'signal.messageReceived']);
+});
+
+test('another key for a pinned name is refused, and reported once a minute', async (t) => {
+  const { me, bob, members, published } = await stage(t);
+  const other = await makeAuthority(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(from(bobJid, leavePresence));
+  for (let n = 0; n < 5; n += 1) members.receivePresence(announce(other, bobJid));
+  const reports = () =>
+    published.flatMap((e) => (e.name === 'signal.peerRefused' ? [e.event] : []));
+  assert.equal(reports().length, 1);
+  assert.equal(reports()[0]?.name, 'bob');
+  assert.equal(reports()[0]?.problem.code, 'peer.untrusted');
+  me.clock.wallMs += 60_000;
+  members.receivePresence(announce(other, bobJid));
+  assert.equal(reports().length, 2);
+  assert.equal(members.counters.refusedAnnouncements, 6);
+});
+
+test('a member that floods is cut to its rate, and others are heard', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  const carol = await makeAuthority(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(announce(carol, carolJid, 'carol'));
+  for (let n = 0; n < 300; n += 1) members.receiveMessage(say(bob, me, bobJid));
+  const heard = () => names().filter((n) => n === 'signal.messageReceived').length;
+  assert.equal(heard(), 200);
+  assert.equal(members.counters.limitedStanzas, 100);
+  members.receiveMessage(say(carol, me, carolJid));
+  assert.equal(heard(), 201);
+  for (let n = 0; n < 50; n += 1) members.receivePresence(announce(bob, bobJid));
+  assert.equal(members.counters.limitedStanzas, 100 + 41);
+});
+
+test('payloads that are too long or no base64 are refused', async (t) => {
+  const { bob, members } = await stage(t);
+  members.receivePresence(announce(bob, bobJid));
+  const message = peerMessage('me', 'x');
+  for (const text of ['', '<>', 'A'.repeat(100_000), 'AAAA']) {
+    const children = message.children.map((c) => ({ ...c, text }));
+    members.receiveMessage(from(bobJid, { ...message, children }));
+  }
+  assert.equal(members.counters.refusedMessages, 4);
+});
