@@ -95,7 +95,10 @@ function main(): void {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     process.stderr.write(`tincan-bridge: ${text}\n`);
     log.error('tunnel process crashed', { error: text });
-    void server?.close().finally(() => process.exit(exitStatus.defect));
+    server?.close().then(
+      () => process.exit(exitStatus.defect),
+      () => process.exit(exitStatus.defect),
+    );
     setTimeout(() => process.exit(exitStatus.defect), 200);
   };
   process.on('uncaughtException', crash);

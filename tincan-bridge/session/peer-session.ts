@@ -82,6 +82,7 @@ export class PeerSession {
   readonly #attempts = new Map<SessionNonce, Attempt>();
   /** Associations in the datapath and the attempts whose sockets they use. */
   readonly #installed = new Map<SessionNumber, Attempt>();
+  readonly #closing = new Set<Promise<void>>();
   readonly #timers = new Map<TimerId, AbortController>();
   readonly #history: Array<{ readonly atMs: number; readonly what: string }> = [];
   readonly #pings = new Map<bigint, number>();
@@ -122,7 +123,8 @@ export class PeerSession {
     this.#life.abort();
     for (const timer of this.#timers.values()) timer.abort();
     for (const number of [...this.#installed.keys()]) this.#remove(number);
-    await Promise.all([...this.#attempts.values()].map((attempt) => attempt.close()));
+    for (const own of [...this.#attempts.keys()]) this.#drop(own);
+    await Promise.all(this.#closing);
   }
 
   /** A control payload that was opened with an association of this peer. */
@@ -282,9 +284,14 @@ export class PeerSession {
   #drop(own: SessionNonce): void {
     const attempt = this.#attempts.get(own);
     this.#attempts.delete(own);
-    attempt?.close().catch((error: unknown) => {
-      this.#log.warn('attempt did not close cleanly', { error: messageOf(error) });
-    });
+    if (attempt === undefined) return;
+    const closing = attempt
+      .close()
+      .catch((error: unknown) => {
+        this.#log.warn('attempt did not close cleanly', { error: messageOf(error) });
+      })
+      .finally(() => this.#closing.delete(closing));
+    this.#closing.add(closing);
   }
 
   #describe(own: SessionNonce, peerNonce: SessionNonce | null): void {

@@ -23,7 +23,7 @@ export function lookAfterLink(link: Up, heardAgoMs: number, nowMs: number): Link
   const upMs = nowMs - link.sinceMs;
   const silentMs = heardAgoMs < 0 ? upMs : Math.min(heardAgoMs, upMs);
   const unanswered = silentMs < nowMs - link.askedMs ? 0 : link.unanswered;
-  const asks = silentMs >= quietMs || nowMs - link.askedMs >= measureMs;
+  const asks = unanswered > 0 || silentMs >= quietMs || nowMs - link.askedMs >= measureMs;
   const silent = silentMs >= deadPathMs && unanswered >= enoughUnanswered;
   const still = silentMs < quietMs ? null : link.suspectSinceMs;
   const suspectSinceMs = silent ? (link.suspectSinceMs ?? nowMs) : still;

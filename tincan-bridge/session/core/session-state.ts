@@ -62,7 +62,7 @@ export interface Remote {
   readonly candidates: readonly string[];
 }
 
-export type TimerId = 'pause' | 'repeat' | 'deadline' | 'tick' | `retire-${number}`;
+export type TimerId = 'pause' | 'repeat' | 'deadline' | 'ask' | 'tick' | `retire-${number}`;
 
 export type Input =
   | { readonly kind: 'wanted' }

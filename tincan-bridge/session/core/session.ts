@@ -24,6 +24,7 @@ import {
 import {
   connectingMs,
   endedMs,
+  firstAskMs,
   offeredMs,
   repeatFirstMs,
   repeatMaxMs,
@@ -183,7 +184,8 @@ function onSecured(state: SessionState, own: SessionNonce, at: Moment): SessionS
     },
     lastError: null,
   };
-  const ask: Effect = { kind: 'ask', number };
+  // The peer may be done half a round trip after us, and cannot open anything before.
+  const ask: Effect = { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs };
   if (link.kind === 'down') {
     return step(
       next,
@@ -265,6 +267,12 @@ function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Momen
         atMs: at.nowMs + repeatMs,
       });
     }
+    case 'ask':
+      if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
+      return step(
+        { ...state, link: { ...state.link, askedMs: at.nowMs } },
+        { kind: 'ask', number: state.link.number },
+      );
     case 'tick':
       return onTick(state, heardAgoMs, at);
     default: {

@@ -56,3 +56,6 @@ export const startsWindowMs = 10_000;
 
 /** The MTU is raised only after the paths have allowed it for this long; it is lowered at once. */
 export const mtuRaiseMs = 60_000;
+
+/** The first question of a new association: an ordinary round trip after our own end of it. */
+export const firstAskMs = 100;
