@@ -118,9 +118,11 @@ try {
     child.stdin?.end();
   }
   await Promise.all(
-    children.slice(0, 2).map((child) =>
-      child.exitCode === null ? new Promise((resolve) => child.once('exit', resolve)) : undefined,
-    ),
+    children
+      .slice(0, 2)
+      .map((child) =>
+        child.exitCode === null ? new Promise((resolve) => child.once('exit', resolve)) : undefined,
+      ),
   );
   children[2]?.kill();
   for (const name of namespaces) await run('ip', 'netns', 'del', name).catch(() => '');

@@ -3,8 +3,16 @@
  * and the addon's flat functions; holds no table of its own and no policy.
  */
 import { macBytes, type NodeId, nodeIdBytes } from '../../base/ids.ts';
-import { type Addon, callAddon, type EngineHandle, loadAddon, pathCodes } from './addon.ts';
-import { handshakeStates, stationCodes, suiteCodes } from './addon.ts';
+import {
+  type Addon,
+  callAddon,
+  type EngineHandle,
+  handshakeStates,
+  loadAddon,
+  pathCodes,
+  stationCodes,
+  suiteCodes,
+} from './addon.ts';
 import type {
   Counters,
   Datapath,

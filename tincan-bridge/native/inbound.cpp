@@ -47,16 +47,18 @@ void Inbound::run() {
     if (count < 0 && errno != EINTR) return;
     now_ = coarseMs();
     transmit_.setNow(now_);
+    // First: what JavaScript said before a datagram was sent holds for that datagram.
+    if (commands.waiting()) commands.apply(&tables_);
     for (int i = 0; i < count; i++) {
       const int32_t number = static_cast<int32_t>(events[i].data.u64);
       SocketEntry* socket = number == 0 ? nullptr : tables_.socket(number);
       if (socket == nullptr) continue;
-      for (int turn = 0; turn < limits::kReceiveTurns && receive(*socket); turn++) {
+      int turn = 0;
+      while (receive(*socket) && ++turn < limits::kReceiveTurns && !commands.waiting()) {
       }
     }
     coalescer_.flush();
     transmit_.flush();
-    if (commands.waiting()) commands.apply(&tables_);
   }
 }
 
