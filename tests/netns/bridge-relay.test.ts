@@ -4,8 +4,6 @@
  *   [site a] ── 198.18.1.0/24 ── [pub: coturn, no forwarding] ── 198.18.2.0/24 ── [site b]
  */
 import { strict as assert } from 'node:assert';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { exec } from '../../base/exec.ts';
 import type { IceServers } from '../../tincan-bridge/protocol/schema.ts';
@@ -13,8 +11,10 @@ import { until } from '../support/bridge-pair.ts';
 import {
   type BridgeProcess,
   carryBetween,
+  newNs,
   newSite,
   startBridge,
+  startTurn,
   wire,
 } from '../support/bridge-process.ts';
 import { suite, type T } from '../support/harness.ts';
@@ -24,42 +24,18 @@ const test = suite('bridge-relay');
 const missing = existsSync('/usr/bin/turnserver') ? null : 'coturn is not installed';
 const why = process.getuid?.() === 0 ? missing : 'needs root for namespaces';
 
-async function newServer(t: T): Promise<string> {
-  const ns = `evs${process.pid}p`;
-  await exec(['ip', 'netns', 'add', ns]);
-  t.defer(async () => void (await exec(['ip', 'netns', 'del', ns])));
-  await exec(['ip', '-n', ns, 'link', 'set', 'lo', 'up']);
-  return ns;
-}
-
-async function startTurn(t: T, ns: string): Promise<void> {
-  const argv = ['netns', 'exec', ns, 'turnserver', '-n', '--listening-port=3478'];
-  argv.push('--listening-ip=198.18.1.1', '--listening-ip=198.18.2.1', '--relay-ip=198.18.1.1');
-  argv.push('--lt-cred-mech', '--realm=test', '--user=u:p', '--no-cli', '--no-tls', '--no-dtls');
-  argv.push('--min-port=50000', '--max-port=50200', '--log-file=/dev/null', '--pidfile=');
-  const child = spawn('ip', argv, { stdio: 'ignore' });
-  t.defer(async () => {
-    child.kill('SIGKILL');
-    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  });
-  await until(t, 'coturn listens', async () => {
-    const listening = await exec(['ip', 'netns', 'exec', ns, 'ss', '-Hlnu', 'sport = :3478']);
-    return listening.includes('3478');
-  });
-}
-
 async function lab(
   t: T,
   servers: (gateway: string) => IceServers,
 ): Promise<[BridgeProcess, BridgeProcess]> {
-  const pub = await newServer(t);
+  const pub = await newNs(t, 'p');
   const a = await newSite(t, 'a', '10.77.0.1/24');
   const b = await newSite(t, 'b', '10.77.0.2/24');
   await wire([pub, '198.18.1.1/24'], [a, '198.18.1.2/24'], 'evsa');
   await wire([pub, '198.18.2.1/24'], [b, '198.18.2.2/24'], 'evsb');
   await exec(['ip', '-n', a, 'route', 'add', 'default', 'via', '198.18.1.1']);
   await exec(['ip', '-n', b, 'route', 'add', 'default', 'via', '198.18.2.1']);
-  await startTurn(t, pub);
+  await startTurn(t, pub, ['198.18.1.1', '198.18.2.1']);
   const ids = [await newIdentity('a'), await newIdentity('b')] as const;
   const one = await startBridge(t, a, ids[0], servers('198.18.1.1'));
   const two = await startBridge(t, b, ids[1], servers('198.18.2.1'));

@@ -10,22 +10,56 @@ import { exec } from '../../base/exec.ts';
 import { InterfaceName, OverlayId } from '../../base/ids.ts';
 import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/client.ts';
 import type { IceServers, Notification } from '../../tincan-bridge/protocol/schema.ts';
+import { until } from './bridge-pair.ts';
 import type { T } from './harness.ts';
 import type { TestIdentity } from './identity.ts';
 
 export const tap = InterfaceName.parse('ev-test');
 
-/** A namespace with loopback up and a persistent TAP with the address; gone after the test. */
-export async function newSite(t: T, name: string, overlayAddress: string): Promise<string> {
+/** A namespace with loopback up; gone after the test. */
+export async function newNs(t: T, name: string): Promise<string> {
   const ns = `evs${process.pid}${name}`;
   await exec(['ip', 'netns', 'add', ns]);
   t.defer(async () => void (await exec(['ip', 'netns', 'del', ns])));
+  await exec(['ip', '-n', ns, 'link', 'set', 'lo', 'up']);
+  return ns;
+}
+
+/** A namespace with a persistent TAP that has the address. */
+export async function newSite(t: T, name: string, overlayAddress: string): Promise<string> {
+  const ns = await newNs(t, name);
   const inside = ['ip', '-n', ns];
-  await exec([...inside, 'link', 'set', 'lo', 'up']);
   await exec([...inside, 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
   await exec([...inside, 'link', 'set', tap, 'mtu', '1420', 'up']);
   await exec([...inside, 'addr', 'add', overlayAddress, 'dev', tap]);
   return ns;
+}
+
+/** coturn on port 3478 of the addresses, relaying from the first; account u, password p. */
+export async function startTurn(t: T, ns: string, addresses: readonly string[]): Promise<void> {
+  const argv = ['netns', 'exec', ns, 'turnserver', '-n', '--listening-port=3478'];
+  for (const address of addresses) argv.push(`--listening-ip=${address}`);
+  argv.push(`--relay-ip=${addresses[0]}`, '--lt-cred-mech', '--realm=test', '--user=u:p');
+  argv.push('--no-cli', '--no-tls', '--no-dtls', '--min-port=50000', '--max-port=50200');
+  argv.push('--log-file=/dev/null', '--pidfile=');
+  await addSink(ns);
+  const child = spawn('ip', argv, { stdio: 'ignore' });
+  t.defer(async () => {
+    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  });
+  await until(t, 'coturn listens', async () => {
+    const listening = await exec(['ip', 'netns', 'exec', ns, 'ss', '-Hlnu', 'sport = :3478']);
+    return listening.includes('3478');
+  });
+}
+
+/** A default route to nowhere: coturn stops relaying after "network unreachable" for one peer. */
+async function addSink(ns: string): Promise<void> {
+  await exec(['ip', '-n', ns, 'link', 'add', 'evsink', 'type', 'veth', 'peer', 'evsink2']);
+  await exec(['ip', '-n', ns, 'link', 'set', 'evsink', 'arp', 'off', 'up']);
+  await exec(['ip', '-n', ns, 'link', 'set', 'evsink2', 'up']);
+  await exec(['ip', '-n', ns, 'route', 'add', 'default', 'dev', 'evsink']);
 }
 
 /** A cable between two namespaces; its ends get the addresses. */

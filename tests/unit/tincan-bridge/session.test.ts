@@ -1,0 +1,239 @@
+/**
+ * The session machine as tables of (state, input, moment) → step: set-up, failure, liveness,
+ * replacement. Time and randomness are numbers here.
+ */
+import { strict as assert } from 'node:assert';
+import { NodeId, SessionNonce } from '../../../base/ids.ts';
+import { lookAfterLink } from '../../../tincan-bridge/session/core/liveness.ts';
+import { nextSession } from '../../../tincan-bridge/session/core/session.ts';
+import {
+  type Effect,
+  type Input,
+  initialSession,
+  phaseOf,
+  type SessionState,
+} from '../../../tincan-bridge/session/core/session-state.ts';
+import * as timers from '../../../tincan-bridge/session/core/timers.ts';
+import { suite } from '../../support/harness.ts';
+
+const test = suite('session machine');
+const peer = NodeId.parse('0b'.repeat(16));
+const nonce = (n: number): SessionNonce => SessionNonce.parse(n.toString(16).padStart(16, '0'));
+const theirs = nonce(0xb00);
+const remote = { ufrag: 'uuuu', password: 'p'.repeat(22), candidates: ['c'] };
+
+/** Runs inputs at their times; nonces and numbers count up from 1. */
+class Run {
+  state: SessionState = initialSession(peer, 0);
+  effects: readonly Effect[] = [];
+  #count = 0;
+
+  at(nowMs: number, input: Input, random = 1): this {
+    this.#count += 1;
+    const moment = { nowMs, nonce: nonce(this.#count), random, number: this.#count };
+    const { state, effects } = nextSession(this.state, input, moment);
+    this.state = state;
+    this.effects = effects;
+    return this;
+  }
+  kinds(): string[] {
+    return this.effects.filter((e) => e.kind !== 'note' && e.kind !== 'timer').map((e) => e.kind);
+  }
+  timer(id: string): number | null {
+    const found = this.effects.find((e) => e.kind === 'timer' && e.id === id);
+    return found?.kind === 'timer' ? found.atMs : null;
+  }
+}
+
+const heard = (own: SessionNonce | null, from = theirs): Input => ({
+  kind: 'description',
+  heard: { nonce: from, peerNonce: own },
+  remote,
+});
+const tick = (heardAgoMs: number): Input => ({ kind: 'timer', id: 'tick', heardAgoMs });
+
+function online(run = new Run()): Run {
+  run.at(0, { kind: 'wanted' });
+  run.at(10, heard(nonce(1)));
+  run.at(50, { kind: 'validated', own: nonce(1) });
+  run.at(60, { kind: 'secured', own: nonce(1) });
+  return run;
+}
+
+test('a wanted session gathers, describes itself, pairs, secures and is up', () => {
+  const run = new Run();
+  assert.deepEqual(run.at(0, { kind: 'wanted' }).kinds(), ['start-ice']);
+  assert.equal(phaseOf(run.state), 'waiting');
+  run.at(2, { kind: 'candidates', own: nonce(1) });
+  assert.deepEqual(run.effects, [{ kind: 'describe', own: nonce(1), peerNonce: null }]);
+  assert.deepEqual(run.at(10, heard(nonce(1))).kinds(), ['pair-ice']);
+  assert.equal(phaseOf(run.state), 'connecting');
+  assert.deepEqual(run.at(50, { kind: 'validated', own: nonce(1) }).kinds(), ['start-handshake']);
+  assert.deepEqual(run.at(60, { kind: 'secured', own: nonce(1) }).kinds(), ['install', 'up']);
+  assert.equal(phaseOf(run.state), 'online');
+  assert.deepEqual(run.effects[0], { kind: 'install', own: nonce(1), number: 5, replaces: null });
+});
+
+test('being described to, a session answers and pairs in one step', () => {
+  const run = new Run().at(0, heard(null));
+  assert.deepEqual(run.kinds(), ['start-ice', 'pair-ice']);
+  run.at(1, { kind: 'candidates', own: nonce(1) });
+  assert.deepEqual(run.effects, [{ kind: 'describe', own: nonce(1), peerNonce: theirs }]);
+});
+
+test('what is not answered is repeated after 2, 4, 8 and at most 16 s, then given up', () => {
+  const run = new Run().at(0, { kind: 'wanted' });
+  const times: number[] = [];
+  let at = run.timer('repeat');
+  while (at !== null && at < timers.offeredMs) {
+    times.push(at);
+    run.at(at, { kind: 'timer', id: 'repeat', heardAgoMs: -1 });
+    at = run.timer('repeat');
+  }
+  assert.deepEqual(times, [2_000, 6_000, 14_000]);
+  run.at(timers.offeredMs, { kind: 'timer', id: 'deadline', heardAgoMs: -1 });
+  assert.deepEqual(run.kinds(), ['stop-ice']);
+  assert.equal(phaseOf(run.state), 'retrying');
+  assert.equal(run.timer('pause'), timers.offeredMs + 1_000);
+});
+
+test('failures wait longer each time, never above 60 s, and a pause ends in a new attempt', () => {
+  const run = new Run().at(0, { kind: 'wanted' });
+  const delays: number[] = [];
+  for (let now = 0; delays.length < 9; ) {
+    const { setup } = run.state;
+    if (!('own' in setup)) throw new Error('no attempt');
+    run.at(now, { kind: 'ice-failed', own: setup.own, reason: 'test' });
+    const until = run.timer('pause') ?? 0;
+    delays.push(until - now);
+    now = until;
+    assert.deepEqual(run.at(now, { kind: 'timer', id: 'pause', heardAgoMs: -1 }).kinds(), [
+      'start-ice',
+    ]);
+  }
+  assert.deepEqual(
+    delays,
+    [1, 2, 4, 8, 16, 32, 60, 60, 60].map((s) => s * 1_000),
+  );
+});
+
+test('a peer with a wrong key is not listened to before the pause ends', () => {
+  const run = new Run().at(0, { kind: 'wanted' });
+  run.at(1, heard(nonce(1))).at(2, { kind: 'validated', own: nonce(1) });
+  run.at(3, { kind: 'insecure', own: nonce(1), reason: 'wrong key', refused: true });
+  assert.deepEqual(run.kinds(), ['stop-ice']);
+  assert.deepEqual(run.at(4, heard(null, nonce(0xb01))).effects, []);
+  const pause = run.at(1_003, { kind: 'timer', id: 'pause', heardAgoMs: -1 });
+  assert.deepEqual(pause.kinds(), ['start-ice']);
+});
+
+test('a peer that starts anew gets a new attempt beside the link, which takes over when secure', () => {
+  const run = online();
+  assert.deepEqual(run.at(1_000, heard(null, nonce(0xb01))).kinds(), ['start-ice', 'pair-ice']);
+  assert.equal(phaseOf(run.state), 'online');
+  const own = nonce(5);
+  run.at(1_050, { kind: 'validated', own });
+  run.at(1_060, { kind: 'secured', own });
+  assert.deepEqual(run.kinds(), ['install', 'path-changed']);
+  assert.equal(run.timer('retire-4'), 1_060 + timers.retireMs);
+  run.at(1_060 + timers.retireMs, { kind: 'timer', id: 'retire-4', heardAgoMs: 0 });
+  assert.deepEqual(run.effects, [{ kind: 'remove', number: 4 }]);
+  run.at(1_060 + timers.retireMs, { kind: 'timer', id: 'retire-7', heardAgoMs: 0 });
+  assert.deepEqual(run.effects, [], 'the one in use is never retired');
+});
+
+test('a new attempt that fails leaves a healthy link alone', () => {
+  const run = online();
+  run.at(1_000, heard(null, nonce(0xb01)));
+  run.at(1_000 + timers.connectingMs, { kind: 'timer', id: 'deadline', heardAgoMs: 5 });
+  assert.deepEqual(run.kinds(), ['stop-ice']);
+  assert.equal(run.state.setup.kind, 'none');
+  assert.equal(run.state.link.kind, 'up');
+});
+
+test('silence is asked about, then suspected within 5 s, then the session ends within 30 s', () => {
+  const run = online();
+  const told: Array<readonly [number, string]> = [];
+  for (let now = 1_060; now < 30_000 && run.state.link.kind === 'up'; now += timers.tickMs) {
+    run.at(now, tick(now - 60));
+    for (const kind of run.kinds()) {
+      if (!told.some(([, k]) => k === kind)) told.push([now - 60, kind]);
+    }
+  }
+  assert.deepEqual(told, [
+    [2_000, 'ask'],
+    [5_000, 'start-ice'],
+    [20_000, 'remove'],
+    [20_000, 'down'],
+  ]);
+});
+
+test('a link on which something is heard is asked only to measure, every 5 s', () => {
+  const run = online();
+  let asks = 0;
+  for (let now = 1_060; now <= 20_060; now += timers.tickMs) {
+    run.at(now, tick(10));
+    asks += run.kinds().filter((k) => k === 'ask').length;
+  }
+  assert.equal(asks, 4);
+  assert.equal(run.state.setup.kind, 'none');
+});
+
+test('our own clock standing still proves nothing: two questions must have gone unanswered', () => {
+  const run = online();
+  run.at(60_000, tick(59_000));
+  assert.equal(run.state.link.kind, 'up');
+  assert.deepEqual(run.kinds(), ['ask']);
+});
+
+test('a suspect link that is heard again is healthy again', () => {
+  const { state } = online();
+  if (state.link.kind !== 'up') throw new Error('down');
+  const suspect = { ...state.link, suspectSinceMs: 5_000, unanswered: 3, askedMs: 5_000 };
+  assert.equal(lookAfterLink(suspect, 6_000, 6_060).verdict, 'suspect');
+  assert.equal(lookAfterLink(suspect, 100, 6_060).verdict, 'healthy');
+});
+
+test('consent that expires starts another path at once', () => {
+  const run = online().at(5_000, { kind: 'ice-failed', own: nonce(1), reason: 'consent expired' });
+  assert.deepEqual(run.kinds(), ['start-ice']);
+  assert.equal(run.state.link.kind, 'up');
+});
+
+test('a peer that ends is left alone for a minute, unless it describes itself', () => {
+  const run = online().at(5_000, { kind: 'ended', reason: 'leaving' });
+  assert.deepEqual(run.kinds(), ['remove', 'down']);
+  assert.equal(run.timer('pause'), 5_000 + timers.endedMs);
+  assert.deepEqual(run.at(6_000, heard(null, nonce(0xb02))).kinds(), ['start-ice', 'pair-ice']);
+});
+
+test('a session that is not wanted any more takes everything down', () => {
+  const run = online().at(1_000, heard(null, nonce(0xb01)));
+  run.at(2_000, { kind: 'unwanted', reason: 'test' });
+  assert.deepEqual(run.kinds(), ['stop-ice', 'remove', 'down']);
+});
+
+test('a peer that describes a new attempt again and again is slowed down', () => {
+  const run = online();
+  let started = 0;
+  for (let n = 0; n < 100; n += 1) {
+    run.at(100 + n, heard(null, nonce(0xc00 + n)));
+    started += run.kinds().filter((k) => k === 'start-ice').length;
+  }
+  assert.equal(started, timers.startsAllowed);
+});
+
+test('inputs of attempts that were given up change nothing', () => {
+  const run = online();
+  const { state } = run;
+  for (const input of [
+    { kind: 'validated', own: nonce(99) },
+    { kind: 'secured', own: nonce(99) },
+    { kind: 'ice-failed', own: nonce(99), reason: 'x' },
+    { kind: 'insecure', own: nonce(99), reason: 'x', refused: true },
+    { kind: 'candidates', own: nonce(99) },
+  ] as const) {
+    run.at(100, input);
+    assert.deepEqual([run.state, run.effects], [state, []]);
+  }
+});
