@@ -66,12 +66,13 @@ export const silentLogger: Logger = {
   child: () => silentLogger,
 };
 
-function wrap(target: ReturnType<typeof pino>): Logger {
+/** The bound fields are joined here, not by pino's children, so that a name stands once in a line. */
+function wrap(target: ReturnType<typeof pino>, bound: LogFields = {}): Logger {
   return {
-    debug: (message, fields) => target.debug(fields ?? {}, message),
-    info: (message, fields) => target.info(fields ?? {}, message),
-    warn: (message, fields) => target.warn(fields ?? {}, message),
-    error: (message, fields) => target.error(fields ?? {}, message),
-    child: (module, fields) => wrap(target.child({ module, ...fields })),
+    debug: (message, fields) => target.debug({ ...bound, ...fields }, message),
+    info: (message, fields) => target.info({ ...bound, ...fields }, message),
+    warn: (message, fields) => target.warn({ ...bound, ...fields }, message),
+    error: (message, fields) => target.error({ ...bound, ...fields }, message),
+    child: (module, fields) => wrap(target, { ...bound, module, ...fields }),
   };
 }

@@ -73,7 +73,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
   log=$(mktemp)
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || {
+  { apt-get update && apt-get install -y -o DPkg::Lock::Timeout=120 --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     fail "apt-get could not install ${missing[*]} (whole log: $log)" \
       'see the message above; the machine needs Debian 12 or later and a package mirror it can reach'
@@ -88,6 +88,7 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
   npm ci --no-fund --no-audit --loglevel=error ||
     fail 'npm ci failed' 'see the message above; the machine needs to reach an npm registry'
   touch node_modules/.package-lock.json
+  hash -r
 fi
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 24 ] ||
   fail "npm brought no newer Node.js for $(uname -m)" 'install Node.js 24 or later'

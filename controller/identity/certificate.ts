@@ -1,10 +1,8 @@
 /**
- * Certificates of nodes: making our own, reading a peer's. Owns the rule that a node id is a hash
- * of the key; the only importer of the x509 library; never decides about trust.
+ * Certificates of nodes as they are read. Owns the rule that a node id is a hash of the key; never
+ * decides about trust.
  */
-import 'reflect-metadata';
-import { createHash, type KeyObject, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
-import * as x509 from '@peculiar/x509';
+import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
 import { messageOf } from '../../base/errors.ts';
 import { type NodeId, nodeIdFromBytes } from '../../base/ids.ts';
 
@@ -13,12 +11,6 @@ export const maxCertificateBytes = 3_072;
 
 /** A P-256 SubjectPublicKeyInfo with a named curve and an uncompressed point is this long. */
 const spkiBytes = 91;
-
-const dayMs = 86_400_000;
-/** The key is the identity and is never renewed by itself, so neither is the certificate. */
-const validityMs = 20 * 365 * dayMs;
-/** Peers whose clock is behind must accept a fresh certificate. */
-const backdatedMs = dayMs;
 
 export interface NodeCertificate {
   readonly node: NodeId;
@@ -55,38 +47,4 @@ export function readNodeCertificate(encoded: Uint8Array | string): NodeCertifica
     throw new Error('the key of the certificate is not ECDSA P-256');
   }
   return { node: nodeIdOfSpki(spki), publicKey: parsed.publicKey, der: parsed.raw };
-}
-
-/** A self-signed certificate, PEM, for a P-256 private key in PKCS#8 DER. */
-export async function makeCertificate(
-  pkcs8: Uint8Array<ArrayBuffer>,
-  spki: Uint8Array<ArrayBuffer>,
-  nowMs: number,
-): Promise<string> {
-  const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
-  const { subtle } = webcrypto;
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
-    {
-      serialNumber: randomBytes(16).toString('hex'),
-      name: `CN=${nodeIdOfSpki(spki)}`,
-      notBefore: new Date(nowMs - backdatedMs),
-      notAfter: new Date(nowMs + validityMs),
-      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-      keys: {
-        privateKey: await subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']),
-        publicKey: await subtle.importKey('spki', spki, algorithm, true, ['verify']),
-      },
-      extensions: [
-        new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        // Each side of a session can be the DTLS client or the server.
-        new x509.ExtendedKeyUsageExtension([
-          x509.ExtendedKeyUsage.clientAuth,
-          x509.ExtendedKeyUsage.serverAuth,
-        ]),
-      ],
-    },
-    webcrypto,
-  );
-  return `${certificate.toString('pem')}\n`;
 }

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import { Secret } from '../../base/secret.ts';
-import { makeCertificate, nodeIdOfSpki, readNodeCertificate, spkiOf } from './certificate.ts';
+import { nodeIdOfSpki, readNodeCertificate, spkiOf } from './certificate.ts';
 import { prepareStateDirectory, readStateFile, writeStateFile } from './state-file.ts';
 
 export interface NodeIdentity {
@@ -94,6 +94,7 @@ function readKey(path: string, pem: string): KeyWithSpki {
 
 async function writeCertificate(path: string, key: KeyWithSpki, nowMs: number): Promise<string> {
   const pkcs8 = key.privateKey.export({ type: 'pkcs8', format: 'der' });
+  const { makeCertificate } = await import('./make-certificate.ts');
   const pem = await makeCertificate(Uint8Array.from(pkcs8), Uint8Array.from(key.spki), nowMs);
   await writeStateFile(path, pem, 0o644);
   return pem;

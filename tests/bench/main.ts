@@ -146,7 +146,7 @@ function rowsOf(samples: Samples): readonly Row[] {
 const round = (value: number): number => Number(value.toPrecision(4));
 
 function table(rows: readonly Row[]): string {
-  const names = [...new Set(rows.map((row) => row.program))];
+  const names = programs.map((p) => p.name).filter((n) => rows.some((row) => row.program === n));
   const cells = caseNames().map((name) => [
     `${name} ${units[name]}`,
     ...names.map((program) => {

@@ -13,11 +13,11 @@ import { exec } from '../../base/exec.ts';
 import { startCoturn } from '../support/coturn.ts';
 import { suite } from '../support/harness.ts';
 import { createNatLab, type NatKind, natKinds } from '../support/nat-lab.ts';
+import { needsRoot } from '../support/needs.ts';
 import { createLab } from '../support/netns.ts';
 import { withScope } from '../support/scope.ts';
 
 const test = suite('NAT lab');
-const notRoot = process.getuid?.() === 0 ? null : 'needs root';
 
 /** What RFC 4787 says of each kind, in the words of turnutils_natdiscovery. */
 const expected: Record<NatKind, readonly string[]> = {
@@ -37,7 +37,7 @@ const expected: Record<NatKind, readonly string[]> = {
 };
 
 test.unless(
-  notRoot,
+  needsRoot,
   'each kind maps and filters as RFC 4787 says',
   async (t) => {
     const { lab, pub, sites, publicAddress } = await createNatLab(t, { kinds: natKinds });
@@ -60,7 +60,7 @@ test.unless(
 );
 
 test.unless(
-  notRoot,
+  needsRoot,
   'TCP reaches the public segment from every site, and no site from outside',
   async (t) => {
     const { lab, pub, sites } = await createNatLab(t, { kinds: natKinds });
@@ -80,7 +80,7 @@ test.unless(
   30_000,
 );
 
-test.unless(notRoot, 'a lab leaves nothing behind, also after a failure', async () => {
+test.unless(needsRoot, 'a lab leaves nothing behind, also after a failure', async () => {
   let names: readonly string[] = [];
   let folder = '';
   let pid = 0;
@@ -103,7 +103,7 @@ test.unless(notRoot, 'a lab leaves nothing behind, also after a failure', async 
 });
 
 test.unless(
-  notRoot,
+  needsRoot,
   'a new lab removes what a killed process left, and nothing else',
   async (t) => {
     const gone = spawn('true');

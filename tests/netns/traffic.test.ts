@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { suite, type T } from '../support/harness.ts';
+import { needsRoot } from '../support/needs.ts';
 import { createLab, type Lab } from '../support/netns.ts';
 import { waitFor } from '../support/scope.ts';
 import {
@@ -17,9 +18,9 @@ import {
   sendUdp,
   startDhcpServer,
 } from '../support/traffic.ts';
+import { endTrouble, makeTrouble } from '../support/trouble.ts';
 
 const test = suite('traffic helpers');
-const notRoot = process.getuid?.() === 0 ? null : 'needs root';
 
 async function cable(t: T): Promise<Lab> {
   const lab = await createLab(t);
@@ -32,7 +33,7 @@ async function cable(t: T): Promise<Lab> {
   return lab;
 }
 
-test.unless(notRoot, 'ping counts what is lost, and forbids fragments when told', async (t) => {
+test.unless(needsRoot, 'ping counts what is lost, and forbids fragments when told', async (t) => {
   const lab = await cable(t);
   const good = await ping(lab, 'a', '10.1.0.2', { count: 5, intervalS: 0.01 });
   assert.equal(good.received, 5);
@@ -45,7 +46,7 @@ test.unless(notRoot, 'ping counts what is lost, and forbids fragments when told'
 });
 
 test.unless(
-  notRoot,
+  needsRoot,
   'iperf3 counts what arrived, TCP both ways and UDP',
   async (t) => {
     const lab = await cable(t);
@@ -60,7 +61,7 @@ test.unless(
 );
 
 test.unless(
-  notRoot,
+  needsRoot,
   'datagrams and multicast arrive, and tshark sees them',
   async (t) => {
     const lab = await cable(t);
@@ -84,7 +85,7 @@ test.unless(
 );
 
 test.unless(
-  notRoot,
+  needsRoot,
   'a DHCP lease is given and put on the device',
   async (t) => {
     const lab = await cable(t);
@@ -93,6 +94,24 @@ test.unless(
     const lease = await requestLease(lab, 'a', 'eth0');
     assert.deepEqual(lease, { address: '10.1.0.100', mask: '255.255.255.0', server: '10.1.0.2' });
     await lab.waitDevice('a', 'eth0', '10.1.0.100/24');
+  },
+  20_000,
+);
+
+test.unless(
+  needsRoot,
+  'trouble loses the share that it is told, and ends',
+  async (t) => {
+    const lab = await cable(t);
+    const many = { count: 400, intervalS: 0.002, waitS: 0.2 };
+    await makeTrouble(lab, 'b', [{ match: 'ip saddr 10.1.0.1', lossPercent: 30 }]);
+    const some = await ping(lab, 'a', '10.1.0.2', many);
+    // Six standard deviations of the binomial: a false alarm in 500 million runs.
+    assert.ok(some.lossPercent > 16 && some.lossPercent < 44, `${some.lossPercent} %`);
+    await makeTrouble(lab, 'b', [{ match: 'meta l4proto icmp', lossPercent: 100 }]);
+    assert.equal((await ping(lab, 'a', '10.1.0.2', { count: 3, waitS: 0.2 })).received, 0);
+    await endTrouble(lab, 'b');
+    assert.equal((await ping(lab, 'a', '10.1.0.2', { count: 3, waitS: 0.2 })).received, 3);
   },
   20_000,
 );

@@ -3,7 +3,7 @@
  * process that it did not start.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { waitFor } from './scope.ts';
 
 export interface ChildOptions {
@@ -11,6 +11,8 @@ export interface ChildOptions {
   readonly cwd?: string;
   /** Text for standard input; default none. */
   readonly input?: string;
+  /** Where the log goes instead of a pipe: the program may then outlive this process. */
+  readonly logFile?: string;
 }
 
 /** How a process ended. */
@@ -26,6 +28,7 @@ export class Child {
   readonly pid: number;
   readonly argv: readonly string[];
   readonly #process: ReturnType<typeof spawn>;
+  readonly #logFile: string | undefined;
   readonly #end = Promise.withResolvers<Exit>();
   #exit: Exit | undefined;
   #log = '';
@@ -33,11 +36,15 @@ export class Child {
   constructor(argv: readonly string[], options: ChildOptions = {}) {
     const [file = '', ...args] = argv;
     this.argv = argv;
+    this.#logFile = options.logFile;
+    const out = options.logFile === undefined ? 'pipe' : openSync(options.logFile, 'a');
     this.#process = spawn(file, args, {
-      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', out, out],
       env: { ...process.env, ...options.env },
       cwd: options.cwd,
+      detached: options.logFile !== undefined,
     });
+    if (typeof out === 'number') closeSync(out);
     this.pid = this.#process.pid ?? 0;
     this.#process.on('error', (error) => {
       this.#log += `${error.message}\n`;
@@ -56,7 +63,13 @@ export class Child {
 
   /** What it printed, standard error included. */
   log(): string {
-    return this.#log;
+    if (this.#logFile === undefined) return this.#log;
+    return (readFileSync(this.#logFile, 'utf8') + this.#log).slice(-maxLogBytes);
+  }
+
+  /** Lets this process end without it. */
+  leave(): void {
+    this.#process.unref();
   }
 
   /** Undefined while it runs. */
@@ -85,12 +98,12 @@ export class Child {
   /** Waits until the log has the text; fails at once when the program ends before. */
   async waitLog(text: string | RegExp, timeoutMs = 5_000): Promise<void> {
     const has = (): boolean =>
-      typeof text === 'string' ? this.#log.includes(text) : text.test(this.#log);
+      typeof text === 'string' ? this.log().includes(text) : text.test(this.log());
     await waitFor(`${this.argv.join(' ')} prints ${text}`, () => has() || this.#exit, {
       timeoutMs,
-      context: () => this.#log.slice(-2_000),
+      context: () => this.log().slice(-2_000),
     });
-    if (!has()) throw new Error(`${this.argv.join(' ')} ended: ${this.#log.slice(-2_000)}`);
+    if (!has()) throw new Error(`${this.argv.join(' ')} ended: ${this.log().slice(-2_000)}`);
   }
 
   #ended(exit: Exit): void {

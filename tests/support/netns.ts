@@ -17,7 +17,7 @@ import { type Scope, waitFor } from './scope.ts';
 const ownName = /^evl(\d+)-/;
 
 export interface LabOptions {
-  /** Instead of `evl<pid>`: a lab that outlives its process (demo --keep); never swept. */
+  /** Instead of `evl<pid>`: a lab that may outlive its process (see `leave`); never swept. */
   readonly name?: string;
   /** IPv6 in the namespaces (off by default: its solicitations are noise in captures). */
   readonly ipv6?: boolean;
@@ -51,6 +51,7 @@ export class Lab {
   readonly folder: string;
   readonly prefix: string;
   readonly #ipv6: boolean;
+  readonly #lasting: boolean;
   readonly #namespaces: string[] = [];
   readonly #children: Child[] = [];
   #closed = false;
@@ -58,6 +59,7 @@ export class Lab {
   constructor(options: LabOptions) {
     this.prefix = options.name ?? `evl${process.pid}`;
     this.#ipv6 = options.ipv6 ?? false;
+    this.#lasting = options.name !== undefined;
     this.folder = mkdtempSync(join(tmpdir(), `${this.prefix}-`));
     chmodSync(this.folder, 0o755);
   }
@@ -128,7 +130,10 @@ export class Lab {
   spawn(ns: string, argv: readonly string[], options: ChildOptions = {}): Child {
     this.#check();
     // `ip netns exec` executes in place: the pid is the program's own.
-    const child = new Child(this.argvIn(ns, argv), options);
+    const log = this.#lasting
+      ? { logFile: join(this.folder, `program-${this.#children.length}.log`) }
+      : {};
+    const child = new Child(this.argvIn(ns, argv), { ...log, ...options });
     this.#children.push(child);
     return child;
   }
@@ -155,6 +160,12 @@ export class Lab {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
+  /** Lets a named lab and its programs outlive this process; `removeLab` ends it. */
+  leave(): void {
+    this.#closed = true;
+    for (const child of this.#children) child.leave();
+  }
+
   // A test that ran out of time may go on calling: nothing may be made after the undoing.
   #check(): void {
     if (this.#closed) throw new Error(`lab ${this.prefix} is closed`);
@@ -173,21 +184,45 @@ export async function sweep(): Promise<void> {
   }
 }
 
+/** Whether a lab of that name is on the machine. */
+export const labExists = (name: string): boolean =>
+  listNames('/run/netns').some((ns) => ns.startsWith(`${name}-`));
+
+/** Removes a named lab that was left: its programs (SIGTERM first), namespaces and folders. */
+export async function removeLab(name: string): Promise<void> {
+  const own = (found: string): boolean => found.startsWith(`${name}-`);
+  const namespaces = listNames('/run/netns').filter(own);
+  const pids = (await Promise.all(namespaces.map(pidsIn))).flat();
+  for (const pid of pids) signalProcess(pid, 'SIGTERM');
+  const gone = (): boolean => pids.every((pid) => !isAlive(pid));
+  await waitFor('programs end', gone, { timeoutMs: 10_000 }).catch(() => {}); // killed below
+  for (const ns of namespaces) await removeNamespace(ns);
+  for (const folder of listNames(tmpdir()).filter(own)) {
+    rmSync(join(tmpdir(), folder), { recursive: true, force: true });
+  }
+}
+
 /** Ends what still runs in a namespace, then removes it; no error when it is not there. */
 export async function removeNamespace(name: string): Promise<void> {
   if (!listNames('/run/netns').includes(name)) return;
-  const pids = await exec(['ip', 'netns', 'pids', name]).catch(() => '');
-  for (const pid of pids.split('\n').filter(Boolean).map(Number)) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // It ended between the listing and the signal.
-    }
-  }
+  for (const pid of await pidsIn(name)) signalProcess(pid, 'SIGKILL');
   // Another process may sweep the same leftover: only what is still there is an error.
   await exec(['ip', 'netns', 'del', name]).catch((error: unknown) => {
     if (listNames('/run/netns').includes(name)) throw error;
   });
+}
+
+async function pidsIn(name: string): Promise<readonly number[]> {
+  const pids = await exec(['ip', 'netns', 'pids', name]).catch(() => '');
+  return pids.split('\n').filter(Boolean).map(Number);
+}
+
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It ended between the listing and the signal.
+  }
 }
 
 function listNames(folder: string): readonly string[] {

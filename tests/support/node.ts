@@ -26,11 +26,13 @@ const Peer = z.looseObject({
   rttMs: z.number().nullish(),
   sentBytes: z.number().nullish(),
   receivedBytes: z.number().nullish(),
-  lastError: z.unknown(),
+  lastError: z.string().nullish(),
 });
 const Overlay = z.looseObject({
   overlay: z.string(),
-  signal: z.looseObject({ state: z.string(), error: z.unknown() }).nullish(),
+  signal: z
+    .looseObject({ state: z.string(), problem: z.looseObject({ code: z.string() }).nullish() })
+    .nullish(),
   device: z.looseObject({ mtu: z.number().nullish() }).nullish(),
   peers: z.array(Peer),
 });

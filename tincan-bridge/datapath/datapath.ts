@@ -82,7 +82,10 @@ export type FrameReason =
 export interface Frame {
   /** From destination MAC to the end of the payload, no FCS; may be a super-frame ≤ 65 549 bytes. */
   readonly bytes: Uint8Array;
-  /** Offload facts (struct virtio_net_hdr, 10 bytes) that `sendFrame`/`deliverFrame` want back. */
+  /**
+   * Offload facts (struct virtio_net_hdr, 10 bytes) that `sendFrame`/`deliverFrame` want back.
+   * `undoneOffload` of wire.ts says no more than that the checksum is not computed yet.
+   */
   readonly offload: Uint8Array | null;
 }
 
@@ -219,7 +222,11 @@ export interface Datapath {
   setRelay(destination: NodeId, session: SessionNumber): void;
   removeRelay(destination: NodeId): void;
 
-  /** Seals and sends one payload over a session (super-frames are segmented). False: not sent. */
+  /**
+   * Seals and sends one payload over a session. False: not sent. Of type `ethernet`, super-frames
+   * are segmented; of the other types bytes are opaque, and all that is taken from the offload facts
+   * is the checksum bit of the type byte: pass frames through `completeFrame` before wrapping them.
+   */
   sendFrame(session: SessionNumber, type: FrameType, frame: Frame): boolean;
   /**
    * Seals and sends a datagram (handshake, STUN, or a sealed record) to `destination` in an envelope
@@ -234,6 +241,12 @@ export interface Datapath {
   ): boolean;
   /** Writes a frame to the TAP. False: not written (counted). */
   deliverFrame(frame: Frame): boolean;
+
+  /**
+   * The wire frames that a frame with offload facts stands for: cut, checksums computed. Empty when
+   * frame and facts contradict each other.
+   */
+  completeFrame(frame: Frame): readonly Uint8Array[];
 
   counters(): Counters;
   sessionCounters(session: SessionNumber): SessionCounters | null;

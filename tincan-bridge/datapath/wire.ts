@@ -11,6 +11,9 @@ export type FrameType = keyof typeof frameTypes;
 /** Bit 7 of the type byte: the TCP or UDP checksum of this frame is not computed yet. */
 export const checksumUndone = 0x80;
 
+/** Offload facts of a received frame with that bit: NEEDS_CSUM, the place to be found again. */
+export const undoneOffload: Uint8Array = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+
 /** Envelope after the type byte: source id (16) · destination id (16) · ttl (1) · datagram. */
 export const envelopeBytes = 33;
 

@@ -1,8 +1,11 @@
 /**
  * n2n with its supernode at the first end. Owns its command lines.
  */
-import { innerMtu, missingProgram, type Program, programPath } from './program.ts';
+import { missingProgram, type Program, programPath } from './program.ts';
 import { startTwoEnds } from './two-ends.ts';
+
+/** What it comes with: its headers are the longest. */
+const defaultMtu = 1400;
 
 export const n2n: Program = {
   name: 'n2n',
@@ -14,10 +17,11 @@ export const n2n: Program = {
       pair,
       {
         dev: 'nn0',
+        mtu: defaultMtu,
         // Debian's 1.3: in the foreground unless told -f.
         argv: (here) => [
           ...[programPath('edge'), '-d', 'nn0', '-a', here.overlay, '-s', '255.255.255.0'],
-          ...['-c', 'bench', '-k', 'bench', '-M', `${innerMtu}`, '-l', `${pair.a.underlay}:7654`],
+          ...['-c', 'bench', '-k', 'bench', '-M', `${defaultMtu}`, '-l', `${pair.a.underlay}:7654`],
         ],
       },
       [supernode],

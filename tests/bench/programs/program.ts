@@ -66,6 +66,9 @@ export async function createPair(scope: Scope): Promise<Pair> {
     { ns: 'a', dev: 'eth0', addresses: ['10.1.0.1/24'] },
     { ns: 'b', dev: 'eth0', addresses: ['10.1.0.2/24'] },
   );
+  // Where it leads is no matter: vpncloud does not start on a machine without a default route.
+  await lab.ip('a', 'route add default via 10.1.0.2');
+  await lab.ip('b', 'route add default via 10.1.0.1');
   await lab.bridge('pub', 'br0', ['10.2.0.1/24']);
   const toPub = (dev: string) => ({ ns: 'pub', dev, bridge: 'br0' });
   await lab.cable({ ns: 'a', dev: 'ctl0', addresses: ['10.2.0.2/24'] }, toPub('va'));

@@ -9,6 +9,8 @@ export interface TwoEnds {
   /** The device that the program makes. */
   readonly dev: string;
   readonly argv: (here: End, there: End) => readonly string[];
+  /** Inner MTU where the usual one would not fit into one datagram. */
+  readonly mtu?: number;
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -16,7 +18,7 @@ export interface TwoEnds {
 /** Children that were started before and stop after the two ends (a supernode, say). */
 export async function startTwoEnds(
   pair: Pair,
-  { dev, argv, cwd, env }: TwoEnds,
+  { dev, argv, mtu = innerMtu, cwd, env }: TwoEnds,
   others: readonly Child[] = [],
 ): Promise<Running> {
   const { lab } = pair;
@@ -36,7 +38,7 @@ export async function startTwoEnds(
     });
     await lab.ip(
       here.ns,
-      `link set ${dev} mtu ${innerMtu}
+      `link set ${dev} mtu ${mtu}
 addr replace ${here.overlay}/24 dev ${dev}
 link set ${dev} up`,
     );

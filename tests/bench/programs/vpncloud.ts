@@ -16,8 +16,12 @@ export const vpncloud: Program = {
   start: (pair) =>
     startTwoEnds(pair, {
       dev: 'vc0',
+      // What it reckons itself; 1420 would be sent in two fragments.
+      mtu: 1413,
       argv: (here, there) => [
         ...[programPath('vpncloud'), '--type', 'tap', '--mode', 'switch', '--device', 'vc0'],
+        // Else it clears the address that it is given from outside.
+        ...['--ip', `${here.overlay}/24`],
         ...['--listen', `${here.underlay}:3210`, '--peer', `${there.underlay}:3210`],
         ...['--password', 'bench', '--algorithm', 'aes128', '--no-port-forwarding', '--quiet'],
       ],

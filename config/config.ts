@@ -1,0 +1,75 @@
+/**
+ * The configuration as the controller uses it: defaults filled in, secrets and certificates read,
+ * one entry per overlay. Owns the types; `load.ts` makes the values.
+ */
+import type { NodeId, OverlayId } from '../base/ids.ts';
+import type { LogLevel } from '../base/log.ts';
+import type { Secret } from '../base/secret.ts';
+
+export interface Config {
+  /** The file that it was read from. */
+  readonly file: string;
+  /** What the identity key must give, or null when anything is fine. */
+  readonly nodeId: NodeId | null;
+  readonly nodeName: string;
+  readonly logLevel: LogLevel;
+  /** Absolute paths. */
+  readonly stateDirectory: string;
+  readonly runDirectory: string;
+  readonly overlays: readonly OverlayConfig[];
+}
+
+/** How to prove who we are to the XMPP server. */
+export type Login =
+  | { readonly method: 'password'; readonly password: Secret }
+  /** PEM of the client certificate and of its key. */
+  | { readonly method: 'x509'; readonly certificate: string; readonly key: Secret };
+
+export interface SignalConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: 'starttls' | 'direct';
+  /** Bare JID. */
+  readonly account: string;
+  readonly login: Login;
+  /** PEM that the server's certificate must chain to, or null for the system's CAs. */
+  readonly ca: string | null;
+  /** Members are this roster group, or the whole roster when null. */
+  readonly rosterGroup: string | null;
+}
+
+export interface StunConfig {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface TurnConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly transport: 'udp' | 'tcp' | 'tls';
+  readonly user: string;
+  readonly password: Secret;
+}
+
+export interface DeviceConfig {
+  /** `lxbr`: a Linux bridge with the TAP as a port; `vnic`: the address on the TAP itself. */
+  readonly provider: 'lxbr' | 'vnic';
+  /** Addresses of this host in the overlay, at most one of each family. */
+  readonly addresses: readonly { readonly address: string; readonly prefix: number }[];
+  /** Null: derived from the paths in use. */
+  readonly mtu: number | null;
+  readonly autoDelete: boolean;
+}
+
+export interface OverlayConfig {
+  readonly overlay: OverlayId;
+  readonly signal: SignalConfig;
+  readonly trust: { readonly policy: 'roster' };
+  readonly links: {
+    readonly stun: readonly StunConfig[];
+    readonly turn: readonly TurnConfig[];
+    /** Interfaces whose addresses are never candidates. */
+    readonly ignoredNetInterfaces: readonly string[];
+  };
+  readonly device: DeviceConfig;
+}

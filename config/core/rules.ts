@@ -1,0 +1,205 @@
+/**
+ * The rules between values of the configuration, which a schema of single values cannot say. They
+ * look at the raw value, so that a mistake elsewhere hides none. Owns the rules; never reports a
+ * value that the schema refuses by itself.
+ */
+import { isIpv4, isIpv6, overlaps, parseIpv4, type Subnet, subnetOf } from './address.ts';
+import type { JsonPath } from './json-text.ts';
+import { nearest } from './nearest.ts';
+
+export interface Violation {
+  readonly path: JsonPath;
+  readonly message: string;
+  /** The key is wrong, not the value. */
+  readonly atKey?: true;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+const passwordKeys = ['Password', 'PasswordFile', 'PasswordEnv', 'PasswordCredential'];
+
+export function checkRules(value: unknown): readonly Violation[] {
+  if (!isObject(value)) return [];
+  const overlays = strings(at(value, ['Broker', 'Overlays']));
+  return [
+    ...checkOverlayNames(value, overlays),
+    ...entries(value, ['Signal', 'Overlays']).flatMap(([path, entry]) => checkLogin(path, entry)),
+    ...checkTurns(value),
+    ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) =>
+      checkDevice([...path, 'NetDevice'], entry['NetDevice']),
+    ),
+    ...checkSubnets(value),
+  ];
+}
+
+function checkOverlayNames(value: Json, overlays: readonly string[]): Violation[] {
+  const violations: Violation[] = [];
+  const signals = at(value, ['Signal', 'Overlays']);
+  for (const [index, overlay] of overlays.entries()) {
+    const path = ['Broker', 'Overlays', index];
+    if (overlays.indexOf(overlay) < index) {
+      violations.push({ path, message: 'stands twice' });
+    } else if (isObject(signals) && !Object.hasOwn(signals, overlay)) {
+      violations.push({ path, message: 'has no entry in Signal.Overlays' });
+    }
+  }
+  if (overlays.length === 0) return violations;
+  for (const section of ['Signal', 'Trust', 'LinkManager', 'Topology', 'BridgeController']) {
+    for (const [path] of entries(value, [section, 'Overlays'])) {
+      const name = String(path.at(-1));
+      if (overlays.includes(name)) continue;
+      const near = nearest(name, overlays);
+      const hint = near === null ? '' : `; did you mean ${JSON.stringify(near)}?`;
+      violations.push({ path, message: `is not in Broker.Overlays${hint}`, atKey: true });
+    }
+  }
+  return violations;
+}
+
+function checkLogin(path: JsonPath, entry: Json): Violation[] {
+  if (entry['AuthenticationMethod'] !== 'x509') {
+    const unused = ['CertFile', 'KeyFile'].filter((key) => Object.hasOwn(entry, key));
+    return [
+      ...checkPassword(path, entry),
+      ...unused.map((key): Violation => {
+        const message = 'is only for AuthenticationMethod "x509"';
+        return { path: [...path, key], message, atKey: true };
+      }),
+    ];
+  }
+  const missing = ['CertFile', 'KeyFile'].filter((key) => !Object.hasOwn(entry, key));
+  const unused = passwordKeys.filter((key) => Object.hasOwn(entry, key));
+  return [
+    ...missing.map((key) => ({ path, message: `needs ${key} for AuthenticationMethod "x509"` })),
+    ...unused.map((key): Violation => {
+      const message = 'is only for AuthenticationMethod "PASSWORD"';
+      return { path: [...path, key], message, atKey: true };
+    }),
+  ];
+}
+
+function checkPassword(path: JsonPath, entry: Json): Violation[] {
+  const given = passwordKeys.filter((key) => Object.hasOwn(entry, key));
+  const [first, ...others] = given;
+  if (first === undefined) {
+    return [{ path, message: `needs one of ${passwordKeys.join(', ')}` }];
+  }
+  return others.map((key) => ({
+    path: [...path, key],
+    message: `is one password too many: ${first} is given too`,
+    atKey: true,
+  }));
+}
+
+function checkTurns(value: Json): Violation[] {
+  const lists: JsonPath[] = [
+    ['LinkManager', 'Turn'],
+    ...entries(value, ['LinkManager', 'Overlays']).map(([path]) => [...path, 'Turn']),
+  ];
+  return lists.flatMap((path) => {
+    const list = at(value, path);
+    if (!Array.isArray(list)) return [];
+    return list.flatMap((entry: unknown, index) =>
+      isObject(entry) ? checkPassword([...path, index], entry) : [],
+    );
+  });
+}
+
+function checkDevice(path: JsonPath, device: unknown): Violation[] {
+  if (!isObject(device)) return [];
+  const violations: Violation[] = [];
+  for (const [address, prefix] of [
+    ['IP4', 'PrefixLen'],
+    ['IP6', 'PrefixLen6'],
+  ] as const) {
+    const has = (key: string): boolean => Object.hasOwn(device, key);
+    if (has(address) && !has(prefix)) {
+      violations.push({ path: [...path, address], message: `needs ${prefix} beside it` });
+    }
+    if (has(prefix) && !has(address)) {
+      violations.push({ path: [...path, prefix], message: `needs ${address} beside it` });
+    }
+  }
+  const why4 = whyNotHost4(device['IP4'], device['PrefixLen']);
+  if (why4 !== null) violations.push({ path: [...path, 'IP4'], message: why4 });
+  const why6 = whyNotHost6(device['IP6']);
+  if (why6 !== null) violations.push({ path: [...path, 'IP6'], message: why6 });
+  const mtu = device['MTU'];
+  if (typeof mtu === 'number' && mtu >= 576 && mtu < 1_280 && Object.hasOwn(device, 'IP6')) {
+    // RFC 8200 section 5
+    violations.push({ path: [...path, 'MTU'], message: 'is below 1280, which IPv6 needs' });
+  }
+  return violations;
+}
+
+/** Why a host cannot have this IPv4 address in that subnet; null also when either is malformed. */
+function whyNotHost4(address: unknown, prefix: unknown): string | null {
+  const bits = typeof address === 'string' ? parseIpv4(address) : null;
+  if (bits === null) return null;
+  const top = Math.floor(bits / 2 ** 24);
+  if (top === 0 || top === 127 || top >= 224) {
+    return 'is no address of a host: it is unspecified, loopback, multicast or reserved';
+  }
+  const subnet = subnetFrom(address, prefix);
+  // A /31 has neither (RFC 3021).
+  if (subnet === null || subnet.last - subnet.first < 2) return null;
+  if (bits === subnet.first) return `is the network address of its /${prefix}, not of a host`;
+  if (bits === subnet.last) return `is the broadcast address of its /${prefix}, not of a host`;
+  return null;
+}
+
+function whyNotHost6(address: unknown): string | null {
+  if (typeof address !== 'string' || !isIpv6(address)) return null;
+  return /^(ff|fe[89ab]|(0*:)*:?0*1?$)/i.test(address)
+    ? 'is no address for this: it is multicast, link-local, loopback or unspecified'
+    : null;
+}
+
+function checkSubnets(value: Json): Violation[] {
+  const violations: Violation[] = [];
+  const earlier: { readonly name: string; readonly subnet: Subnet }[] = [];
+  for (const [path, entry] of entries(value, ['BridgeController', 'Overlays'])) {
+    const device = entry['NetDevice'];
+    const subnet = isObject(device) ? subnetFrom(device['IP4'], device['PrefixLen']) : null;
+    if (subnet === null) continue;
+    const other = earlier.find((known) => overlaps(known.subnet, subnet));
+    if (other !== undefined) {
+      const message = `is in a subnet that overlaps the one of overlay ${JSON.stringify(other.name)}`;
+      violations.push({ path: [...path, 'NetDevice', 'IP4'], message });
+    }
+    earlier.push({ name: String(path.at(-1)), subnet });
+  }
+  return violations;
+}
+
+function subnetFrom(address: unknown, prefix: unknown): Subnet | null {
+  if (typeof address !== 'string' || !isIpv4(address)) return null;
+  if (typeof prefix !== 'number' || !Number.isInteger(prefix)) return null;
+  if (prefix < 1 || prefix > 31) return null;
+  return subnetOf(parseIpv4(address) ?? 0, prefix);
+}
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const strings = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+
+/** The value at a path, or undefined. */
+export function at(value: unknown, path: JsonPath): unknown {
+  let here = value;
+  for (const part of path) {
+    if (typeof here !== 'object' || here === null || !Object.hasOwn(here, part)) return undefined;
+    here = Reflect.get(here, part);
+  }
+  return here;
+}
+
+/** The members of the object at a path that are objects themselves, each with its path. */
+function entries(value: Json, path: JsonPath): readonly (readonly [JsonPath, Json])[] {
+  const object = at(value, path);
+  if (!isObject(object)) return [];
+  return Object.entries(object).flatMap(([key, entry]) =>
+    isObject(entry) ? [[[...path, key], entry] as const] : [],
+  );
+}

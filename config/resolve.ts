@@ -1,0 +1,124 @@
+/**
+ * From the checked file to the Config: general and overlay settings merged, addresses taken apart,
+ * secrets fetched from their sources. Owns which default follows from which value.
+ */
+import { hostname } from 'node:os';
+import type { OverlayId } from '../base/ids.ts';
+import type {
+  Config,
+  DeviceConfig,
+  Login,
+  OverlayConfig,
+  SignalConfig,
+  StunConfig,
+  TurnConfig,
+} from './config.ts';
+import { type HostPort, parseHostPort } from './core/address.ts';
+import type { JsonPath } from './core/json-text.ts';
+import { type ConfigFile, defaultNetDevice } from './schema.ts';
+import type { Sources } from './sources.ts';
+
+type SignalEntry = NonNullable<ConfigFile['Signal']['Overlays'][OverlayId]>;
+type Turns = ConfigFile['LinkManager']['Turn'];
+
+/** IANA's ports of XMPP, STUN and TURN (RFC 6120 14.7, XEP-0368, RFC 8489 18.6). */
+const ports = { xmpp: 5222, xmppDirectTls: 5223, stun: 3478, stunTls: 5349 } as const;
+
+/** `path` is the file's, absolute. The file must have passed `checkText`. */
+export function resolveConfig(file: ConfigFile, path: string, sources: Sources): Config {
+  const { Broker } = file;
+  return {
+    file: path,
+    nodeId: Broker.NodeId ?? null,
+    nodeName: Broker.NodeName ?? nodeNameFrom(hostname()),
+    logLevel: Broker.LogLevel,
+    stateDirectory: Broker.StateDirectory,
+    runDirectory: Broker.RunDirectory,
+    overlays: Broker.Overlays.flatMap((overlay) => {
+      const signal = file.Signal.Overlays[overlay];
+      return signal === undefined ? [] : [overlayConfig(file, overlay, signal, sources)];
+    }),
+  };
+}
+
+/** A host name as a node name: what node names cannot hold becomes "-". */
+export const nodeNameFrom = (host: string): string =>
+  host.replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 63) || 'node';
+
+function overlayConfig(
+  file: ConfigFile,
+  overlay: OverlayId,
+  signal: SignalEntry,
+  sources: Sources,
+): OverlayConfig {
+  const general = file.LinkManager;
+  const own = general.Overlays[overlay];
+  const links: JsonPath = ['LinkManager'];
+  const turn =
+    own?.Turn === undefined
+      ? turnConfigs(general.Turn, [...links, 'Turn'], sources)
+      : turnConfigs(own.Turn, [...links, 'Overlays', overlay, 'Turn'], sources);
+  return {
+    overlay,
+    signal: signalConfig(signal, ['Signal', 'Overlays', overlay], sources),
+    trust: { policy: file.Trust.Overlays[overlay]?.Policy ?? 'roster' },
+    links: {
+      stun: (own?.Stun ?? general.Stun).map((text): StunConfig => hostPort(text, ports.stun)),
+      turn,
+      ignoredNetInterfaces: [
+        ...new Set([...general.IgnoredNetInterfaces, ...(own?.IgnoredNetInterfaces ?? [])]),
+      ],
+    },
+    device: deviceConfig(file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice),
+  };
+}
+
+function signalConfig(entry: SignalEntry, path: JsonPath, sources: Sources): SignalConfig {
+  return {
+    host: entry.HostAddress,
+    port: entry.Port ?? (entry.Tls === 'direct' ? ports.xmppDirectTls : ports.xmpp),
+    tls: entry.Tls,
+    account: entry.Username,
+    login: loginOf(entry, path, sources),
+    ca: entry.CaFile === undefined ? null : sources.certificates([...path, 'CaFile'], entry.CaFile),
+    rosterGroup: entry.RosterGroup ?? null,
+  };
+}
+
+function loginOf(entry: SignalEntry, path: JsonPath, sources: Sources): Login {
+  if (entry.AuthenticationMethod === 'PASSWORD') {
+    return { method: 'password', password: sources.password(path, entry) };
+  }
+  const certificate = sources.certificates([...path, 'CertFile'], entry.CertFile ?? '');
+  const key = sources.privateKey([...path, 'KeyFile'], entry.KeyFile ?? '', certificate);
+  return { method: 'x509', certificate, key };
+}
+
+function turnConfigs(turns: Turns, path: JsonPath, sources: Sources): TurnConfig[] {
+  return turns.map((turn, index) => ({
+    ...hostPort(turn.Address, turn.Transport === 'tls' ? ports.stunTls : ports.stun),
+    transport: turn.Transport,
+    user: turn.User,
+    password: sources.password([...path, index], turn),
+  }));
+}
+
+/** The schema has accepted the text. */
+const hostPort = (text: string, defaultPort: number): HostPort =>
+  parseHostPort(text, defaultPort) ?? { host: text, port: defaultPort };
+
+function deviceConfig(device: typeof defaultNetDevice): DeviceConfig {
+  const addresses: { address: string; prefix: number }[] = [];
+  if (device.IP4 !== undefined && device.PrefixLen !== undefined) {
+    addresses.push({ address: device.IP4, prefix: device.PrefixLen });
+  }
+  if (device.IP6 !== undefined && device.PrefixLen6 !== undefined) {
+    addresses.push({ address: device.IP6, prefix: device.PrefixLen6 });
+  }
+  return {
+    provider: device.BridgeProvider === 'VNIC' ? 'vnic' : 'lxbr',
+    addresses,
+    mtu: device.MTU,
+    autoDelete: device.AutoDelete,
+  };
+}

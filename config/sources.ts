@@ -1,0 +1,131 @@
+/**
+ * Reads what the configuration names: password files, variables, credentials, certificates. Owns
+ * the checks on them; what cannot be used becomes a finding, and an empty value takes its place.
+ */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { messageOf } from '../base/errors.ts';
+import { Secret } from '../base/secret.ts';
+import { type Finding, wrongValue } from './check.ts';
+import type { JsonPath, JsonText } from './core/json-text.ts';
+import type { PasswordKey, PasswordKeys } from './schema.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Longest file that is read, bytes. */
+const maxSourceBytes = 262_144;
+
+export interface SourcesOptions {
+  /** Relative paths start here: the folder of the configuration file. */
+  readonly folder: string;
+  readonly environment: Environment;
+  readonly json: JsonText;
+  /** For a check, what only the service's environment has is a warning. */
+  readonly purpose: 'run' | 'check';
+}
+
+export class Sources {
+  readonly findings: Finding[] = [];
+  readonly #options: SourcesOptions;
+
+  constructor(options: SourcesOptions) {
+    this.#options = options;
+  }
+
+  /** The one password that is named below `path`. */
+  password(path: JsonPath, keys: PasswordKeys): Secret {
+    if (keys.Password !== undefined) return new Secret(keys.Password);
+    if (keys.PasswordFile !== undefined) {
+      return this.#passwordFile([...path, 'PasswordFile'], keys.PasswordFile);
+    }
+    if (keys.PasswordEnv !== undefined) {
+      const text = this.#options.environment[keys.PasswordEnv] ?? '';
+      const message = 'this environment variable is not set or empty';
+      return text === '' ? this.#notHere(path, 'PasswordEnv', message) : new Secret(text);
+    }
+    const folder = this.#options.environment['CREDENTIALS_DIRECTORY'] ?? '';
+    if (folder === '') {
+      const message = 'there are no systemd credentials (CREDENTIALS_DIRECTORY is not set)';
+      return this.#notHere(path, 'PasswordCredential', message);
+    }
+    const file = resolve(folder, keys.PasswordCredential ?? '');
+    return this.#passwordFile([...path, 'PasswordCredential'], file);
+  }
+
+  /** PEM with one certificate or more, as it stands in the file. */
+  certificates(path: JsonPath, file: string): string {
+    const pem = this.#text(path, file);
+    if (pem === null) return '';
+    try {
+      const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+      if (blocks.length === 0) throw new Error('no PEM certificate in it');
+      for (const block of blocks) new X509Certificate(block);
+      return pem;
+    } catch (error) {
+      this.#problem(path, `cannot be used as certificate: ${messageOf(error)}`);
+      return '';
+    }
+  }
+
+  /** PEM of the private key that belongs to the certificate. */
+  privateKey(path: JsonPath, file: string, certificate: string): Secret {
+    const pem = this.#text(path, file);
+    if (pem === null || certificate === '') return new Secret('');
+    try {
+      const key = createPrivateKey(pem);
+      if (!new X509Certificate(certificate).checkPrivateKey(key)) {
+        throw new Error('it does not belong to the certificate in CertFile');
+      }
+      this.#warnIfPublic(path, file);
+    } catch (error) {
+      this.#problem(path, `cannot be used as private key: ${messageOf(error)}`);
+    }
+    return new Secret(pem);
+  }
+
+  #passwordFile(path: JsonPath, file: string): Secret {
+    const text = this.#text(path, file);
+    if (text === null) return new Secret('');
+    const password = text.replace(/\r?\n$/, '');
+    if (password === '') this.#problem(path, 'the file is empty');
+    this.#warnIfPublic(path, file);
+    return new Secret(password);
+  }
+
+  #notHere(path: JsonPath, key: PasswordKey, message: string): Secret {
+    const isCheck = this.#options.purpose === 'check';
+    this.#problem(
+      [...path, key],
+      isCheck ? `${message} here; the service needs it` : message,
+      isCheck ? 'warning' : 'error',
+    );
+    return new Secret('');
+  }
+
+  #text(path: JsonPath, file: string): string | null {
+    try {
+      const bytes = readFileSync(resolve(this.#options.folder, file));
+      if (bytes.length > maxSourceBytes) throw new Error(`larger than ${maxSourceBytes} bytes`);
+      return bytes.toString('utf8');
+    } catch (error) {
+      this.#problem(path, `cannot be read: ${messageOf(error)}`);
+      return null;
+    }
+  }
+
+  #warnIfPublic(path: JsonPath, file: string): void {
+    if (!isWorldReadable(resolve(this.#options.folder, file))) return;
+    this.#problem(path, 'everybody can read this file: chmod 600', 'warning');
+  }
+
+  #problem(path: JsonPath, message: string, severity: Finding['severity'] = 'error'): void {
+    this.findings.push(wrongValue(this.#options.json, path, message, severity));
+  }
+}
+
+/** False also when the file does not exist. */
+export function isWorldReadable(file: string): boolean {
+  const mode = statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
+  return (mode & 0o004) !== 0;
+}

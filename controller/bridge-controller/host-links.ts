@@ -1,0 +1,110 @@
+/**
+ * Network devices of the host by ip(8): what is there, and changes to it. Owns the parsing of
+ * `ip -json`; decides nothing.
+ */
+import { access, constants, readFile, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { EvioError, messageOf } from '../../base/errors.ts';
+import type { Exec } from '../../base/exec.ts';
+import type { InterfaceName } from '../../base/ids.ts';
+import type { IpCommand, ObservedDevice } from './core/plan.ts';
+
+/** The part of `ip -json -details address show` that is used; the rest is not ours to check. */
+const IpDevice = z.object({
+  ifname: z.string().optional(),
+  ifalias: z.string().optional(),
+  address: z.string().optional(),
+  mtu: z.number().optional(),
+  flags: z.array(z.string()).optional(),
+  master: z.string().optional(),
+  linkinfo: z.object({ info_kind: z.string().optional() }).optional(),
+  addr_info: z
+    .array(
+      z.object({
+        local: z.string().optional(),
+        prefixlen: z.number().optional(),
+        scope: z.string().optional(),
+      }),
+    )
+    .optional(),
+});
+
+export async function observeDevices(exec: Exec): Promise<readonly ObservedDevice[]> {
+  const output = await exec(['ip', '-json', '-details', 'address', 'show']);
+  return z
+    .array(IpDevice)
+    .parse(JSON.parse(output === '' ? '[]' : output))
+    .filter((d) => d.ifname !== undefined)
+    .map((d) => ({
+      name: d.ifname ?? '',
+      alias: d.ifalias ?? '',
+      kind: d.linkinfo?.info_kind ?? '',
+      mac: d.address ?? '',
+      mtu: d.mtu ?? 0,
+      up: d.flags?.includes('UP') ?? false,
+      master: d.master ?? '',
+      addresses: (d.addr_info ?? [])
+        .filter((a) => a.local !== undefined && a.scope !== 'link')
+        .map((a) => `${a.local}/${a.prefixlen}`),
+    }));
+}
+
+/** Runs the commands in one ip(8) process, in order; the first failure ends it and is named. */
+export async function runIp(exec: Exec, commands: readonly IpCommand[]): Promise<void> {
+  if (commands.length === 0) return;
+  const lines = commands.map((command) => command.join(' '));
+  try {
+    await exec(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n` });
+  } catch (error) {
+    const code = error instanceof EvioError ? error.code : 'host.command-failed';
+    // ip says "Command failed -:N" with the number of the line.
+    const line = Number(/Command failed -:(\d+)/.exec(messageOf(error))?.[1] ?? '0');
+    const which = lines[line - 1] ?? 'batch';
+    throw new EvioError(code, `ip ${which}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Overlay peers must not give this host a default route: router advertisements are not accepted. */
+export async function refuseRouterAdvertisements(device: InterfaceName): Promise<void> {
+  try {
+    await writeFile(`/proc/sys/net/ipv6/conf/${device}/accept_ra`, '0');
+  } catch (error) {
+    // No IPv6 in this kernel or a read-only /proc (container): then nothing is accepted either way
+    // that this process could change.
+    if (!(error instanceof Error)) throw error;
+  }
+}
+
+/**
+ * Throws `host.no-tun` or `host.not-permitted` with the capability that is missing, before anything
+ * on the host is touched.
+ */
+export async function checkHost(): Promise<void> {
+  try {
+    await access('/dev/net/tun', constants.F_OK);
+  } catch (error) {
+    throw new EvioError('host.no-tun', '/dev/net/tun does not exist', { cause: error });
+  }
+  const status = await readFile('/proc/self/status', 'utf8');
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+  if ((effective & (1n << capNetAdmin)) === 0n) {
+    throw new EvioError(
+      'host.not-permitted',
+      'CAP_NET_ADMIN is missing: it is needed for TAP devices, bridges and addresses',
+    );
+  }
+  try {
+    await access('/dev/net/tun', constants.R_OK | constants.W_OK);
+  } catch (error) {
+    throw new EvioError(
+      'host.not-permitted',
+      '/dev/net/tun cannot be opened for reading and writing',
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Bit of CAP_NET_ADMIN in the capability sets (capabilities(7)). */
+const capNetAdmin = 12n;

@@ -1,0 +1,7 @@
+/** The bridge-controller module's door: what main may import of it. */
+export {
+  type BridgeController,
+  type BridgeControllerDeps,
+  createBridgeController,
+  type DeviceConfig,
+} from './bridge-controller.ts';

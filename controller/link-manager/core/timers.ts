@@ -1,0 +1,24 @@
+/** All timeouts of the link manager on one page, and why. */
+
+/** From spawn to a served TAP: node's start, the import of the ICE agent, opening the TAP. */
+export const openTimeoutMs = 10_000;
+/** How often the tunnel process is asked for a sign of life. Its threads forward without it. */
+export const echoPeriodMs = 2_000;
+/** A JavaScript thread that needs longer is stuck: garbage collection takes tens of milliseconds. */
+export const echoTimeoutMs = 4_000;
+/** Unanswered echoes in a row before the process is replaced. */
+export const echoMisses = 2;
+/** First wait before a new start; the data path stands still meanwhile. */
+export const restartFirstMs = 100;
+/** Longest wait: a process that cannot start must not fill the log. */
+export const restartCapMs = 10_000;
+/** A process that served this long has earned a fresh backoff. */
+export const stableMs = 30_000;
+/** Any other call: table work and status only. */
+export const callTimeoutMs = 3_000;
+/** For the orderly end of the process; then SIGKILL. */
+export const closeTimeoutMs = 3_000;
+/** Descriptions of peers that are not wanted yet are kept this long: wishes follow presence. */
+export const earlyDescriptionMs = 30_000;
+/** And so many of them. */
+export const maxEarlyDescriptions = 256;

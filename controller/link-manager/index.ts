@@ -1,0 +1,9 @@
+/** The link-manager module's door: what main may import of it. */
+export {
+  type BridgeStatus,
+  createLinkManager,
+  type LinkManager,
+  type LinkManagerDeps,
+  type SessionStatus,
+} from './link-manager.ts';
+export type { Credentials, LinksConfig, ProcessSnapshot } from './overlay-links.ts';

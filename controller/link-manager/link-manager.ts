@@ -1,0 +1,81 @@
+/**
+ * The link-manager module: one tunnel process per overlay and the sessions in it. Owns which peers
+ * are told to it; never decides which are wanted (topology) and never sees a packet.
+ */
+import type { Clock } from '../../base/clock.ts';
+import type { OverlayId } from '../../base/ids.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Result, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
+import type { Port } from '../bus.ts';
+import {
+  type Credentials,
+  type LinksConfig,
+  OverlayLinks,
+  type ProcessSnapshot,
+} from './overlay-links.ts';
+
+export type { SessionStatus };
+/** Sessions and counters of one tunnel process. */
+export type BridgeStatus = Result<'status'>;
+
+export interface LinkManagerDeps {
+  readonly port: Port<'links'>;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly credentials: Credentials;
+  readonly keyLogFile: string | null;
+  readonly overlays: readonly LinksConfig[];
+}
+
+export interface LinkManager {
+  start(): void;
+  stop(): Promise<void>;
+  snapshot(overlay: OverlayId): ProcessSnapshot | null;
+  /** Sessions and counters of the overlay; null while its process does not serve. */
+  status(overlay: OverlayId): Promise<BridgeStatus | null>;
+}
+
+export function createLinkManager(deps: LinkManagerDeps): LinkManager {
+  const over = new AbortController();
+  const links = new Map<OverlayId, OverlayLinks>();
+  return {
+    start() {
+      for (const config of deps.overlays) {
+        const log = deps.log.child('links', { overlay: config.overlay });
+        links.set(config.overlay, new OverlayLinks({ ...deps, log, config }));
+      }
+      listen(deps.port, over.signal, links);
+    },
+    async stop() {
+      over.abort();
+      await Promise.all([...links.values()].map((overlay) => overlay.stop()));
+    },
+    snapshot: (overlay) => links.get(overlay)?.snapshot() ?? null,
+    status: async (overlay) => (await links.get(overlay)?.status()) ?? null,
+  };
+}
+
+function listen(
+  port: Port<'links'>,
+  signal: AbortSignal,
+  links: ReadonlyMap<OverlayId, OverlayLinks>,
+): void {
+  port.on('bridges.deviceReady', signal, (device) =>
+    links.get(device.overlay)?.deviceReady(device),
+  );
+  port.on('signal.serversOffered', signal, ({ overlay, stun, turn }) =>
+    links.get(overlay)?.serversOffered(stun, turn),
+  );
+  port.on('topology.linkWanted', signal, ({ overlay, peer }) =>
+    links.get(overlay)?.linkWanted(peer),
+  );
+  port.on('topology.linkUnwanted', signal, ({ overlay, peer, reason }) =>
+    links.get(overlay)?.linkUnwanted(peer, reason),
+  );
+  port.on('signal.messageReceived', signal, ({ overlay, from, message }) => {
+    const target = links.get(overlay);
+    if (message.kind === 'describe') target?.described(from, message.description);
+    else target?.peerEnded(from, message.reason);
+  });
+}

@@ -1,0 +1,47 @@
+/**
+ * The resources of the local API as a table: what each takes and answers. Owns the meaning of a
+ * request; bytes, limits and errors are the server's.
+ */
+import type { z } from 'zod';
+import type { BusEvent } from '../events.ts';
+import { paths, type Status, type VersionReply } from './schema.ts';
+
+/** What the API shows; declared here, provided by `controller/main.ts`. */
+export interface Deps {
+  status(): Status | Promise<Status>;
+  /** Calls `see` with each event of the bus until the signal aborts. */
+  tap(signal: AbortSignal, see: (event: BusEvent) => void): void;
+  readonly version: string;
+}
+
+export type Route =
+  /** One JSON answer. `body`: the schema of what a POST carries; null for a GET. */
+  | {
+      readonly kind: 'reply';
+      readonly body: z.ZodType | null;
+      readonly reply: (body: unknown, signal: AbortSignal) => unknown;
+    }
+  /** JSON lines until either side ends; a line that does not fit is dropped and counted. */
+  | {
+      readonly kind: 'lines';
+      readonly start: (signal: AbortSignal, line: (value: unknown) => void) => void;
+    };
+
+/** Method and path → route. `now` gives the wall clock, milliseconds since the epoch. */
+export function createRoutes(deps: Deps, now: () => number): ReadonlyMap<string, Route> {
+  const version: VersionReply = { version: deps.version };
+  return new Map<string, Route>([
+    [`GET ${paths.version}`, { kind: 'reply', body: null, reply: () => version }],
+    [`GET ${paths.status}`, { kind: 'reply', body: null, reply: () => deps.status() }],
+    [
+      `GET ${paths.watch}`,
+      {
+        kind: 'lines',
+        start: (signal, line) =>
+          deps.tap(signal, ({ name, event }) =>
+            line({ kind: 'event', at: new Date(now()).toISOString(), name, event }),
+          ),
+      },
+    ],
+  ]);
+}

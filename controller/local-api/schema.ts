@@ -1,0 +1,135 @@
+/**
+ * What may be asked over the local API, and the shape of every answer: for the CLI, a dashboard and
+ * the CNI plugin. Owns the schemas and the paths; imports only `base` and zod, so that any program
+ * can use it.
+ */
+import { z } from 'zod';
+import { InterfaceName, Mac, NodeId, OverlayId } from '../../base/ids.ts';
+
+/** Name of the socket in the run directory. */
+export const socketName = 'controller.sock';
+
+export const paths = {
+  version: '/v1/version',
+  status: '/v1/status',
+  watch: '/v1/watch',
+} as const;
+
+const Count = z.number().min(0);
+
+/** A problem as an operator should see it; `code` is one of `base/errors.ts`. */
+export const Problem = z.strictObject({ code: z.string(), message: z.string() });
+export type Problem = z.infer<typeof Problem>;
+
+/** The body of every answer with a status of 400 or above. */
+export const ErrorReply = z.strictObject({ error: Problem });
+
+export const VersionReply = z.strictObject({ version: z.string() });
+export type VersionReply = z.infer<typeof VersionReply>;
+
+export const SignalStatus = z.strictObject({
+  state: z.enum(['connecting', 'online', 'offline', 'refused', 'stopped']),
+  /** How long it has been in this state. */
+  sinceMs: Count,
+  /** `host:port` */
+  server: z.string(),
+  /** Bare JID. */
+  account: z.string(),
+  problem: Problem.nullable(),
+  /** Next try, from now; null when online or none is planned. */
+  retryInMs: Count.nullable(),
+  /** Who was not let in, latest first; bounded by the controller. */
+  refused: z.array(z.strictObject({ account: z.string(), name: z.string(), problem: Problem })),
+});
+export type SignalStatus = z.infer<typeof SignalStatus>;
+
+export const DeviceStatus = z.strictObject({
+  tap: InterfaceName,
+  /** Null when the address is on the TAP itself. */
+  bridge: InterfaceName.nullable(),
+  mac: Mac,
+  mtu: z.int(),
+  /** `address/prefix` */
+  addresses: z.array(z.string()),
+});
+export type DeviceStatus = z.infer<typeof DeviceStatus>;
+
+export const PeerStatus = z.strictObject({
+  nodeId: NodeId,
+  name: z.string(),
+  /** Bare JID it announced itself from. */
+  account: z.string(),
+  /** It is reachable through the signalling server. */
+  reachable: z.boolean(),
+  state: z.enum(['waiting', 'connecting', 'online', 'retrying']),
+  path: z.strictObject({
+    kind: z.enum(['direct-host', 'direct-reflexive', 'turn', 'ring', 'none']),
+    /** `address:port`, empty where it does not apply. */
+    local: z.string(),
+    remote: z.string(),
+  }),
+  /** Why the path is not a better one, when it is known. */
+  pathNote: z.string().nullable(),
+  /** DTLS cipher suite; null before the first handshake. */
+  cipher: z.string().nullable(),
+  rttMs: Count.nullable(),
+  sentBytes: Count,
+  receivedBytes: Count,
+  sentBitsPerSecond: Count,
+  receivedBitsPerSecond: Count,
+  /** How long frames have been able to cross; null while they cannot. */
+  upSinceMs: Count.nullable(),
+  lastError: z.string().nullable(),
+  /** The last transitions with their reasons, oldest first. */
+  history: z.array(z.strictObject({ agoMs: Count, what: z.string() })),
+});
+export type PeerStatus = z.infer<typeof PeerStatus>;
+
+export const OverlayStatus = z.strictObject({
+  overlay: OverlayId,
+  signal: SignalStatus,
+  /** Null until it stands; `deviceProblem` then says why not. */
+  device: DeviceStatus.nullable(),
+  deviceProblem: Problem.nullable(),
+  bridgeProcess: z.strictObject({
+    state: z.enum(['starting', 'up', 'down']),
+    pid: z.int().nullable(),
+    restarts: z.int().min(0),
+    problem: Problem.nullable(),
+  }),
+  iceServers: z.strictObject({
+    /** `host:port` */
+    stun: z.array(z.string()),
+    /** `host:port transport`; no credentials. */
+    turn: z.array(z.string()),
+    /** What an operator should know, for example that there is neither STUN nor TURN. */
+    note: z.string().nullable(),
+  }),
+  peers: z.array(PeerStatus),
+  counters: z.record(z.string(), z.number()),
+});
+export type OverlayStatus = z.infer<typeof OverlayStatus>;
+
+export const Status = z.strictObject({
+  nodeId: NodeId,
+  name: z.string(),
+  version: z.string(),
+  /** ISO 8601, UTC. */
+  startedAt: z.string(),
+  overlays: z.array(OverlayStatus),
+});
+export type Status = z.infer<typeof Status>;
+
+/** One line of `/v1/watch`. */
+export const WatchLine = z.discriminatedUnion('kind', [
+  /** An event of the controller's bus; secrets are `***`. `at` is ISO 8601, UTC. */
+  z.strictObject({
+    kind: z.literal('event'),
+    at: z.string(),
+    name: z.string(),
+    event: z.unknown(),
+  }),
+  /** The reader was too slow: that many events before the next line were left out. */
+  z.strictObject({ kind: z.literal('dropped'), count: z.int() }),
+]);
+export type WatchLine = z.infer<typeof WatchLine>;

@@ -1,0 +1,201 @@
+/**
+ * The controller: configuration, identity, bus, modules, local API, in that order, and all of it
+ * ended in the reverse. The only file that knows every module; decides nothing itself.
+ */
+import { systemClock } from '../base/clock.ts';
+import { EvioError, messageOf } from '../base/errors.ts';
+import { exec } from '../base/exec.ts';
+import type { OverlayId } from '../base/ids.ts';
+import { Lifecycle } from '../base/lifecycle.ts';
+import { createLogger, type Logger } from '../base/log.ts';
+import { formatFinding } from '../config/check.ts';
+import type { Config, OverlayConfig } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import { createBridgeController, type DeviceConfig } from './bridge-controller/index.ts';
+import { Bus } from './bus.ts';
+import { loadIdentity, type NodeIdentity, PeerAuthority, PinStore } from './identity/index.ts';
+import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
+import { createLocalApi } from './local-api/index.ts';
+import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
+import { StatusBoard } from './status.ts';
+import { createTopology } from './topology/index.ts';
+import { readVersion } from './version.ts';
+
+/** Each part stops within this; together they stay below the 10 s that an operator is promised. */
+const stopDeadlineMs = 4_000;
+
+/** Runs this node until SIGTERM or SIGINT; resolves with the exit status. Throws EvioError. */
+export async function runController(options: { readonly configFile: string }): Promise<number> {
+  const ended = whenAskedToEnd();
+  checkRuntime();
+  const { config, warnings } = loadConfig(options.configFile);
+  const log = createLogger(config.logLevel);
+  for (const finding of warnings) {
+    log.warn('configuration', { file: config.file, error: formatFinding(config.file, finding) });
+  }
+  const lifecycle = new Lifecycle(log);
+  try {
+    await start(config, log, lifecycle);
+    const why = await ended;
+    log.info('stopping', { reason: why.reason });
+    return why.status;
+  } finally {
+    await lifecycle.stop();
+    log.info('stopped');
+  }
+}
+
+async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise<void> {
+  const version = readVersion();
+  const { stateDirectory, runDirectory } = config;
+  const bus = new Bus(log.child('bus'));
+  logEvents(bus, log);
+  const identity = await loadIdentity({
+    stateDirectory,
+    expectedNode: config.nodeId,
+    nowMs: systemClock.wallNow(),
+  });
+  log.info('starting', { version, nodeId: identity.node, name: config.nodeName });
+  const modules = await createModules(config, identity, bus, log);
+  const over = new AbortController();
+  const board = new StatusBoard({
+    config,
+    nodeId: identity.node,
+    version,
+    clock: systemClock,
+    ...modules,
+  });
+  bus.tap(over.signal, (event) => board.see(event));
+  const api = await createLocalApi(
+    { version, status: () => board.collect(), tap: (signal, see) => bus.tap(signal, see) },
+    { runDirectory, clock: systemClock, log: log.child('local-api') },
+  );
+  // The API is last to go: `evio status` answers while the rest stops.
+  lifecycle.add('local API', stopDeadlineMs, () => api.close());
+  const { bridges, links, topology, signal, pins } = modules;
+  lifecycle.add('pins', stopDeadlineMs, () => pins.flush());
+  links.start();
+  lifecycle.add('devices', stopDeadlineMs, () => bridges.stop());
+  lifecycle.add('links', stopDeadlineMs, () => links.stop());
+  await bridges.start();
+  topology.start();
+  lifecycle.add('topology', stopDeadlineMs, () => topology.stop());
+  signal.start();
+  lifecycle.add('signal', stopDeadlineMs, () => signal.stop());
+}
+
+async function createModules(config: Config, identity: NodeIdentity, bus: Bus, log: Logger) {
+  const clock = systemClock;
+  const { node: self } = identity;
+  const overlays = config.overlays.map(({ overlay }) => overlay);
+  const pins = await PinStore.open({
+    stateDirectory: config.stateDirectory,
+    log: log.child('identity'),
+    wallNow: () => clock.wallNow(),
+  });
+  return {
+    pins,
+    bridges: createBridgeController({
+      port: bus.port('bridges'),
+      exec,
+      log: log.child('bridges'),
+      self,
+      devices: config.overlays.map(deviceConfig),
+    }),
+    links: createLinkManager({
+      port: bus.port('links'),
+      log: log.child('links'),
+      clock,
+      random: Math.random,
+      credentials: {
+        nodeId: self,
+        certificate: identity.certificatePem,
+        key: identity.privateKeyPem.reveal(),
+      },
+      keyLogFile: process.env['EVIO_KEY_LOG_FILE'] ?? null,
+      overlays: config.overlays.map(linksConfig),
+    }),
+    topology: createTopology({ port: bus.port('topology'), self, overlays }),
+    signal: createSignal({
+      port: bus.port('signal'),
+      clock,
+      random: Math.random,
+      log: log.child('signal'),
+      self,
+      authority: new PeerAuthority({ identity, clock, trust: () => pins }),
+      overlays: config.overlays.map((overlay) => signalConfig(config, overlay)),
+    }),
+  };
+}
+
+const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
+  overlay,
+  provider: device.provider,
+  addresses: device.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
+  mtu: device.mtu,
+  autoDelete: device.autoDelete,
+});
+
+const linksConfig = ({ overlay, links, device }: OverlayConfig): LinksConfig => ({
+  overlay,
+  stun: links.stun,
+  turn: links.turn,
+  ignoredInterfaces: links.ignoredNetInterfaces,
+  mtu: device.mtu,
+});
+
+const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): OverlaySignalConfig => ({
+  overlay,
+  host: signal.host,
+  port: signal.port,
+  tls: signal.tls,
+  username: signal.account,
+  password: signal.login.method === 'password' ? signal.login.password : null,
+  clientCertificate: signal.login.method === 'x509' ? signal.login : null,
+  caPem: signal.ca,
+  rosterGroup: signal.rosterGroup,
+  nodeName: config.nodeName,
+});
+
+/** One line per event at level debug; what an operator follows is logged by the modules. */
+function logEvents(bus: Bus, log: Logger): void {
+  const events = log.child('events');
+  bus.tap(new AbortController().signal, ({ name, event }) => {
+    const { overlay }: { readonly overlay: OverlayId } = event;
+    const peer = 'peer' in event ? event.peer : undefined;
+    events.debug('event', { event: name, overlay, ...(peer === undefined ? {} : { peer }) });
+  });
+}
+
+function checkRuntime(): void {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major >= 24) return;
+  throw new EvioError('runtime.unsupported', `Node.js ${process.versions.node} is older than 24`);
+}
+
+interface End {
+  readonly reason: string;
+  readonly status: number;
+}
+
+/** Resolves on the first signal or uncaught error; a second SIGINT ends the process at once. */
+function whenAskedToEnd(): Promise<End> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (asked && signal === 'SIGINT') process.exit(130);
+      asked = true;
+      resolve({ reason: signal, status: 0 });
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+    process.on('SIGHUP', () => {}); // a closed terminal does not end a node
+    const onError = (error: unknown): void => {
+      const detail = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+      process.stderr.write(`evio: uncaught: ${detail}\n`);
+      resolve({ reason: `uncaught error: ${messageOf(error)}`, status: 1 });
+    };
+    process.on('uncaughtException', onError);
+    process.on('unhandledRejection', onError);
+  });
+}

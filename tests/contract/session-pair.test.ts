@@ -1,0 +1,157 @@
+/**
+ * Two complete bridge cores, real ICE, real DTLS, the native datapath, over the addresses of this
+ * machine: they find each other, carry frames, refuse a wrong key, and recover from a restart.
+ */
+import { strict as assert } from 'node:assert';
+import { loadavg } from 'node:os';
+import { exec } from '../../base/exec.ts';
+import { carry, connect, newBridge, type TestBridge, until } from '../support/bridge-pair.ts';
+import { suite, type T } from '../support/harness.ts';
+import { newIdentity } from '../support/identity.ts';
+
+const test = suite('session-pair');
+const why = process.getuid?.() === 0 ? null : 'needs root for the TAP';
+
+async function onlinePair(t: T): Promise<readonly [TestBridge, TestBridge]> {
+  const a = await newBridge(t, await newIdentity('a'));
+  const b = await newBridge(t, await newIdentity('b'));
+  carry(t, a, b);
+  carry(t, b, a);
+  await connect(a, b);
+  await connect(b, a);
+  await until(t, 'both online', () => a.ups.length === 1 && b.ups.length === 1);
+  return [a, b];
+}
+
+test.unless(
+  why,
+  'two bridges that know each other are online within a second',
+  async (t) => {
+    const [a, b] = await onlinePair(t);
+    process.stdout.write(`set-up ${a.ups[0]?.setUpMs} ms, load ${loadavg()[0]}\n`);
+    assert.ok((a.ups[0]?.setUpMs ?? 9_999) < 1_000);
+    const session = await a.session(b.identity.nodeId);
+    assert.equal(session?.state, 'online');
+    assert.equal(session?.path.kind, 'direct-host');
+    assert.match(session?.cipher ?? '', /^ECDHE-ECDSA-/);
+    for (const [x, y] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      await until(
+        t,
+        'a round trip time',
+        async () => (await x.session(y.identity.nodeId))?.rttMs != null,
+      );
+    }
+  },
+  10_000,
+);
+
+test.unless(
+  why,
+  'a frame of one TAP comes out of the other, and its station is learnt',
+  async (t) => {
+    const [a, b] = await onlinePair(t);
+    await exec(['ip', 'addr', 'add', '10.214.7.1/24', 'dev', a.tap]);
+    // Nobody answers: what matters is the ARP question, a broadcast.
+    await exec(['ping', '-c', '1', '-W', '1', '-I', a.tap, '10.214.7.2']).catch(() => {});
+    await until(t, 'the station is known', async () => {
+      const { stations } = await b.bridge.handlers.status({});
+      return stations.some((s) => s.node === a.identity.nodeId);
+    });
+    const { counters } = await b.bridge.handlers.status({});
+    assert.ok((counters['tapWrittenFrames'] ?? 0) > 0);
+  },
+  10_000,
+);
+
+test.unless(
+  why,
+  'a peer with another key than its node id is refused, and not hammered',
+  async (t) => {
+    const a = await newIdentity('a');
+    const b = await newBridge(t, await newIdentity('b'));
+    let other = await newIdentity('other');
+    while (other.nodeId < b.identity.nodeId !== a.nodeId < b.identity.nodeId) {
+      other = await newIdentity('other'); // the roles depend on the order of the ids
+    }
+    const c = await newBridge(t, other);
+    carry(t, b, c);
+    c.deliver = (_peer, description) => {
+      b.bridge.handlers.describe({ peer: a.nodeId, description }).catch(() => {});
+    };
+    await b.bridge.handlers.connect({ peer: a.nodeId });
+    await connect(c, b);
+    await until(t, 'refused', async () => {
+      return (await b.session(a.nodeId))?.lastError?.includes(other.nodeId) === true;
+    });
+    const session = await b.session(a.nodeId);
+    assert.equal(b.ups.length, 0);
+    assert.notEqual(session?.state, 'online');
+    const attempts = session?.history.filter(({ what }) => what.startsWith('attempt:')).length ?? 0;
+    assert.ok(attempts <= 3, `${attempts} attempts`);
+  },
+  15_000,
+);
+
+test.unless(
+  why,
+  'a side that restarts is online again at once, over a new association',
+  async (t) => {
+    const [a, b] = await onlinePair(t);
+    await a.bridge.stop();
+    const again = await newBridge(t, a.identity);
+    carry(t, again, b);
+    carry(t, b, again);
+    await connect(again, b);
+    await until(t, 'online again', () => again.ups.length === 1 && b.paths.length === 1);
+    assert.equal(b.downs.length, 0, 'the old association stayed until the new one was there');
+    await until(
+      t,
+      'a round trip',
+      async () => (await again.session(b.identity.nodeId))?.rttMs != null,
+    );
+  },
+  15_000,
+);
+
+test.unless(
+  why,
+  'a session that is not wanted any more leaves no socket',
+  async (t) => {
+    const [a, b] = await onlinePair(t);
+    await a.bridge.handlers.disconnect({ peer: b.identity.nodeId, reason: 'test' });
+    const { counters, sessions } = await a.bridge.handlers.status({});
+    assert.equal(counters['sockets'], 0);
+    assert.equal(sessions.length, 0);
+    assert.equal(a.downs[0]?.reason, 'test');
+  },
+  10_000,
+);
+
+test.unless(
+  why,
+  'a peer that falls silent is suspected within 5 s and given up within 30 s',
+  async (t) => {
+    const [a, b] = await onlinePair(t);
+    a.deliver = () => {}; // nothing can be negotiated either
+    b.deliver = () => {};
+    const stopped = performance.now();
+    await b.bridge.stop();
+    const tried = async (): Promise<boolean> =>
+      (await a.session(b.identity.nodeId))?.history.some((h) =>
+        h.what.includes('nothing heard'),
+      ) === true;
+    await until(t, 'another path is sought', tried, 8_000);
+    const suspectMs = performance.now() - stopped;
+    await until(t, 'down', () => a.downs.length === 1, 30_000);
+    const downMs = performance.now() - stopped;
+    process.stdout.write(
+      `suspected after ${Math.round(suspectMs)} ms, down after ${Math.round(downMs)}\n`,
+    );
+    assert.ok(suspectMs < 6_500);
+    assert.ok(downMs < 30_000);
+  },
+  45_000,
+);

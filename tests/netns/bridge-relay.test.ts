@@ -1,0 +1,131 @@
+/**
+ * Two tunnel processes that can reach a STUN and TURN server (coturn from Debian) but not each other:
+ *
+ *   [site a] ── 198.18.1.0/24 ── [pub: coturn, no forwarding] ── 198.18.2.0/24 ── [site b]
+ */
+import { strict as assert } from 'node:assert';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { exec } from '../../base/exec.ts';
+import type { IceServers } from '../../tincan-bridge/protocol/schema.ts';
+import { until } from '../support/bridge-pair.ts';
+import {
+  type BridgeProcess,
+  carryBetween,
+  newSite,
+  startBridge,
+  wire,
+} from '../support/bridge-process.ts';
+import { suite, type T } from '../support/harness.ts';
+import { newIdentity } from '../support/identity.ts';
+
+const test = suite('bridge-relay');
+const missing = existsSync('/usr/bin/turnserver') ? null : 'coturn is not installed';
+const why = process.getuid?.() === 0 ? missing : 'needs root for namespaces';
+
+async function newServer(t: T): Promise<string> {
+  const ns = `evs${process.pid}p`;
+  await exec(['ip', 'netns', 'add', ns]);
+  t.defer(async () => void (await exec(['ip', 'netns', 'del', ns])));
+  await exec(['ip', '-n', ns, 'link', 'set', 'lo', 'up']);
+  return ns;
+}
+
+async function startTurn(t: T, ns: string): Promise<void> {
+  const argv = ['netns', 'exec', ns, 'turnserver', '-n', '--listening-port=3478'];
+  argv.push('--listening-ip=198.18.1.1', '--listening-ip=198.18.2.1', '--relay-ip=198.18.1.1');
+  argv.push('--lt-cred-mech', '--realm=test', '--user=u:p', '--no-cli', '--no-tls', '--no-dtls');
+  argv.push('--min-port=50000', '--max-port=50200', '--log-file=/dev/null', '--pidfile=');
+  const child = spawn('ip', argv, { stdio: 'ignore' });
+  t.defer(async () => {
+    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  });
+  await until(t, 'coturn listens', async () => {
+    const listening = await exec(['ip', 'netns', 'exec', ns, 'ss', '-Hlnu', 'sport = :3478']);
+    return listening.includes('3478');
+  });
+}
+
+async function lab(
+  t: T,
+  servers: (gateway: string) => IceServers,
+): Promise<[BridgeProcess, BridgeProcess]> {
+  const pub = await newServer(t);
+  const a = await newSite(t, 'a', '10.77.0.1/24');
+  const b = await newSite(t, 'b', '10.77.0.2/24');
+  await wire([pub, '198.18.1.1/24'], [a, '198.18.1.2/24'], 'evsa');
+  await wire([pub, '198.18.2.1/24'], [b, '198.18.2.2/24'], 'evsb');
+  await exec(['ip', '-n', a, 'route', 'add', 'default', 'via', '198.18.1.1']);
+  await exec(['ip', '-n', b, 'route', 'add', 'default', 'via', '198.18.2.1']);
+  await startTurn(t, pub);
+  const ids = [await newIdentity('a'), await newIdentity('b')] as const;
+  const one = await startBridge(t, a, ids[0], servers('198.18.1.1'));
+  const two = await startBridge(t, b, ids[1], servers('198.18.2.1'));
+  carryBetween(one, ids[0], () => two);
+  carryBetween(two, ids[1], () => one);
+  await one.client.call('connect', { peer: ids[1].nodeId }, 2_000);
+  await two.client.call('connect', { peer: ids[0].nodeId }, 2_000);
+  await until(t, 'online', () => one.ups.length + two.ups.length === 2, 15_000);
+  const out = await exec([
+    'ip',
+    'netns',
+    'exec',
+    a,
+    'ping',
+    '-c',
+    '5',
+    '-i',
+    '0.1',
+    '-W',
+    '2',
+    '-s',
+    '1372',
+    '10.77.0.2',
+  ]);
+  assert.match(out, / 0% packet loss/);
+  const kinds = [one.ups[0]?.path.kind, two.ups[0]?.path.kind];
+  assert.deepEqual(kinds, ['turn', 'turn']);
+  const took = `${one.ups[0]?.setUpMs}/${two.ups[0]?.setUpMs} ms`;
+  process.stdout.write(`${took}, ${out.trim().split('\n').at(-1)}\n`);
+  return [one, two];
+}
+
+const turn =
+  (transport: 'udp' | 'tcp') =>
+  (host: string): IceServers => ({
+    stun: [{ host, port: 3_478 }],
+    turn: [{ host, port: 3_478, transport, user: 'u', password: 'p' }],
+  });
+
+test.unless(
+  why,
+  'with nothing but a relay, frames cross the relay over UDP',
+  async (t) => {
+    await lab(t, turn('udp'));
+  },
+  40_000,
+);
+
+test.unless(
+  why,
+  'the same when only TCP leads to the relay',
+  async (t) => {
+    await lab(t, turn('tcp'));
+  },
+  40_000,
+);
+
+test.unless(
+  why,
+  'a silent STUN server beside a good one delays nothing',
+  async (t) => {
+    const [one] = await lab(t, (host) => {
+      const { stun, turn: relays } = turn('udp')(host);
+      return { stun: [{ host: '198.18.1.77', port: 3_478 }, ...stun], turn: relays };
+    });
+    assert.ok((one.ups[0]?.setUpMs ?? 99_999) < 2_500);
+  },
+  40_000,
+);

@@ -1,0 +1,133 @@
+/**
+ * Real `tincan-bridge` processes in network namespaces, driven over fd 3 as the controller does.
+ * Undoes what it makes through `defer`; names carry the pid.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { exec } from '../../base/exec.ts';
+import { InterfaceName, OverlayId } from '../../base/ids.ts';
+import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/client.ts';
+import type { IceServers, Notification } from '../../tincan-bridge/protocol/schema.ts';
+import type { T } from './harness.ts';
+import type { TestIdentity } from './identity.ts';
+
+export const tap = InterfaceName.parse('ev-test');
+
+/** A namespace with loopback up and a persistent TAP with the address; gone after the test. */
+export async function newSite(t: T, name: string, overlayAddress: string): Promise<string> {
+  const ns = `evs${process.pid}${name}`;
+  await exec(['ip', 'netns', 'add', ns]);
+  t.defer(async () => void (await exec(['ip', 'netns', 'del', ns])));
+  const inside = ['ip', '-n', ns];
+  await exec([...inside, 'link', 'set', 'lo', 'up']);
+  await exec([...inside, 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
+  await exec([...inside, 'link', 'set', tap, 'mtu', '1420', 'up']);
+  await exec([...inside, 'addr', 'add', overlayAddress, 'dev', tap]);
+  return ns;
+}
+
+/** A cable between two namespaces; its ends get the addresses. */
+export async function wire(
+  a: readonly [ns: string, address: string],
+  b: readonly [ns: string, address: string],
+  device: string,
+): Promise<void> {
+  await exec([
+    'ip',
+    '-n',
+    a[0],
+    'link',
+    'add',
+    device,
+    'type',
+    'veth',
+    'peer',
+    device,
+    'netns',
+    b[0],
+  ]);
+  for (const [ns, address] of [a, b]) {
+    await exec(['ip', '-n', ns, 'addr', 'add', address, 'dev', device]);
+    await exec(['ip', '-n', ns, 'link', 'set', device, 'up']);
+  }
+}
+
+export interface BridgeProcess {
+  readonly client: BridgeClient;
+  readonly pid: number;
+  readonly ups: Array<Notification<'sessionUp'>>;
+  readonly downs: Array<Notification<'sessionDown'>>;
+  readonly logs: Array<Notification<'log'>>;
+  onDescription: (body: Notification<'description'>) => void;
+  /** Exit status, or -1 when a signal ended it. */
+  readonly exited: Promise<number>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export async function startBridge(
+  t: T,
+  ns: string,
+  identity: TestIdentity,
+  servers: IceServers,
+): Promise<BridgeProcess> {
+  const main = join(import.meta.dirname, '..', '..', 'tincan-bridge', 'main.js');
+  const argv = ['netns', 'exec', ns, process.execPath, main];
+  const child = spawn('ip', argv, { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] });
+  const exited = once(child, 'exit').then(([code]) => (typeof code === 'number' ? code : -1));
+  t.defer(async () => {
+    child.kill('SIGKILL');
+    await exited;
+  });
+  const stream: unknown = child.stdio[3];
+  if (!(stream instanceof Duplex)) throw new Error('fd 3 is no socket');
+  const self: BridgeProcess = {
+    pid: child.pid ?? 0,
+    ups: [],
+    downs: [],
+    logs: [],
+    onDescription: () => {},
+    exited,
+    kill: (signal) => void child.kill(signal),
+    client: createBridgeClient(stream, {
+      onClosed: () => {},
+      onNotification: (message) => {
+        if (message.notification === 'sessionUp') self.ups.push(message.body);
+        if (message.notification === 'sessionDown') self.downs.push(message.body);
+        if (message.notification === 'log') self.logs.push(message.body);
+        if (message.notification === 'description') self.onDescription(message.body);
+      },
+    }),
+  };
+  t.defer(() => self.client.close());
+  await self.client.ready;
+  await self.client.call(
+    'open',
+    {
+      overlay: OverlayId.parse('test'),
+      nodeId: identity.nodeId,
+      tap,
+      certificate: identity.certificate,
+      key: identity.key,
+      servers,
+      ignoredInterfaces: [],
+      mtu: null,
+      keyLogFile: null,
+    },
+    5_000,
+  );
+  return self;
+}
+
+/** Descriptions of one go to the other, for as long as that one lives. */
+export function carryBetween(
+  from: BridgeProcess,
+  sender: TestIdentity,
+  to: () => BridgeProcess,
+): void {
+  from.onDescription = ({ description }) => {
+    const call = to().client.call('describe', { peer: sender.nodeId, description }, 2_000);
+    call.catch(() => {}); // refused while the other does not want it, or is gone: lost, as in XMPP
+  };
+}

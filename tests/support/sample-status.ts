@@ -1,0 +1,86 @@
+/**
+ * A status as a controller with some trouble gives it, for tests of what shows or carries it.
+ */
+import { Status } from '../../controller/local-api/schema.ts';
+
+const online = {
+  nodeId: '0123456789abcdef0123456789abcdef',
+  name: 'barn-gw',
+  account: 'barn-gw@farm.example',
+  reachable: true,
+  state: 'online',
+  path: { kind: 'direct-reflexive', local: '10.0.0.2:4500', remote: '192.0.2.7:4500' },
+  pathNote: null,
+  cipher: 'ECDHE-ECDSA-AES128-GCM-SHA256',
+  rttMs: 12.34,
+  sentBytes: 1_234_567,
+  receivedBytes: 999,
+  sentBitsPerSecond: 4_200_000,
+  receivedBitsPerSecond: 0,
+  upSinceMs: 3_661_000,
+  lastError: null,
+  history: [
+    { agoMs: 3_662_000, what: 'connecting: wanted' },
+    { agoMs: 3_661_000, what: 'online: direct-reflexive' },
+  ],
+};
+
+const retrying = {
+  ...online,
+  nodeId: 'fedcba9876543210fedcba9876543210',
+  name: 'attic\u001b[31m',
+  reachable: false,
+  state: 'retrying',
+  path: { kind: 'none', local: '', remote: '' },
+  cipher: null,
+  rttMs: null,
+  sentBytes: 0,
+  receivedBytes: 0,
+  sentBitsPerSecond: 0,
+  upSinceMs: null,
+  lastError: 'no candidate pair answered within 15000 ms',
+  history: [],
+};
+
+export const sampleStatus: Status = Status.parse({
+  nodeId: '00112233445566778899aabbccddeeff',
+  name: 'field-3',
+  version: '0.1.0',
+  startedAt: '2026-01-01T00:00:00.000Z',
+  overlays: [
+    {
+      overlay: 'farm',
+      signal: {
+        state: 'refused',
+        sinceMs: 61_000,
+        server: 'xmpp.farm.example:5222',
+        account: 'field-3@farm.example',
+        problem: { code: 'signal.auth-failed', message: 'not-authorized' },
+        retryInMs: 120_000,
+        refused: [
+          {
+            account: 'eve@farm.example',
+            name: 'barn-gw',
+            problem: { code: 'peer.untrusted', message: 'its key is not the pinned one' },
+          },
+        ],
+      },
+      device: {
+        tap: 'ev-farm',
+        bridge: 'evbr-farm',
+        mac: '02:00:5e:10:00:01',
+        mtu: 1420,
+        addresses: ['10.77.0.12/16'],
+      },
+      deviceProblem: null,
+      bridgeProcess: { state: 'up', pid: 4242, restarts: 0, problem: null },
+      iceServers: {
+        stun: ['stun.farm.example:3478'],
+        turn: [],
+        note: 'no TURN server: peers behind symmetric NATs may stay unreachable',
+      },
+      peers: [online, retrying],
+      counters: { upcalls: 7 },
+    },
+  ],
+});

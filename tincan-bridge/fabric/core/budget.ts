@@ -1,0 +1,32 @@
+/**
+ * A token bucket: what one node may flood, or answer, in a while. Owns the arithmetic; time is an
+ * argument.
+ */
+
+export interface Budget {
+  readonly perSecond: number;
+  readonly burst: number;
+  readonly tokens: number;
+  readonly atMs: number;
+}
+
+/** Group frames that the host side may flood: an ARP storm of a loop is 100 000 a second. */
+export const floodBudget = { perSecond: 1_000, burst: 2_000 } as const;
+/** "Too big" answers: RFC 4443 section 2.4 wants a limit; senders learn from one. */
+export const tooBigBudget = { perSecond: 100, burst: 100 } as const;
+
+export const fullBudget = (
+  { perSecond, burst }: { readonly perSecond: number; readonly burst: number },
+  nowMs: number,
+): Budget => ({ perSecond, burst, tokens: burst, atMs: nowMs });
+
+/** Takes one token if there is one. */
+export function spend(
+  budget: Budget,
+  nowMs: number,
+): { readonly budget: Budget; readonly allowed: boolean } {
+  const gained = ((nowMs - budget.atMs) / 1_000) * budget.perSecond;
+  const tokens = Math.min(budget.burst, budget.tokens + Math.max(0, gained));
+  const allowed = tokens >= 1;
+  return { budget: { ...budget, tokens: allowed ? tokens - 1 : tokens, atMs: nowMs }, allowed };
+}

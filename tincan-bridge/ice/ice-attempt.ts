@@ -1,0 +1,453 @@
+/**
+ * One attempt to reach a peer by ICE, with its own sockets and credentials: an adapter to one werift
+ * `Connection`, never restarted. Owns everything it opens; `close` leaves no socket and no timer.
+ * Never decides about sessions, never touches DTLS bytes.
+ */
+import { randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import {
+  Candidate,
+  type CandidatePair,
+  CandidatePairState,
+  Connection,
+  classes,
+  Message,
+  methods,
+  parseMessage,
+  StunOverTurnProtocol,
+  StunProtocol,
+  type IceOptions as WeriftOptions,
+} from 'werift';
+import { type Clock, every } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import { withDeadline } from '../../base/lifecycle.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
+import type { IceServers } from '../protocol/schema.ts';
+import type { PathFacts } from '../session/core/path.ts';
+import { addressKind, hostAddresses, overlaySubnets } from './addresses.ts';
+import {
+  type CandidatePolicy,
+  formatReflexive,
+  type ParsedCandidate,
+  parseCandidate,
+} from './candidates.ts';
+import { OwnTransport, type TransportOwner, transportKey } from './own-transport.ts';
+import { ReflexiveQuery, resolveStun } from './reflexive.ts';
+import type { DatagramRouter } from './router.ts';
+import { StreamRelay } from './stream-relay.ts';
+
+/**
+ * Relayed pairs are held back for this long after checks began: werift takes the first pair that
+ * answers, and a relay next door often answers before a NAT has opened.
+ */
+const relayDelayMs = 250;
+/** Failed pairs are tried again this often: werift gives each 1.5 s, the peer may begin later. */
+const retryPairsMs = 2_500;
+/** Channel and permission are renewed this often; a permission lives 300 s (RFC 8656 section 9). */
+const renewChannelMs = 240_000;
+/** Gathering is told complete after this, whatever is still silent. */
+const gatherMs = 5_000;
+/** DTLS datagrams that may wait until their sender's address is validated. */
+const maxEarly = 4;
+/** Remote candidates that are kept. */
+const maxRemote = 32;
+
+export interface IceDeps {
+  readonly datapath: Datapath;
+  readonly router: DatagramRouter;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface Remote {
+  readonly parsed: ParsedCandidate;
+  readonly candidate: Candidate;
+}
+
+export interface SelectedPath {
+  readonly path: Path;
+  readonly facts: PathFacts;
+  readonly local: string;
+  readonly remote: string;
+}
+
+export interface IceEvents {
+  /** All candidates of ours so far. Called again when more are found; the last time `complete`. */
+  readonly onCandidates: (candidates: readonly string[], complete: boolean) => void;
+  /** ICE has validated and chosen a pair. */
+  readonly onSelected: (selected: SelectedPath) => void;
+  /** A DTLS datagram from a validated address. */
+  readonly onRecord: (bytes: Uint8Array) => void;
+  /** It cannot be used (any more). */
+  readonly onFailed: (reason: string) => void;
+}
+
+export interface IceOptions {
+  readonly controlling: boolean;
+  readonly servers: IceServers;
+  /** Which TURN server of the list: counted up by attempt, so that a dead one is left. */
+  readonly turnChoice: number;
+  readonly ignoredInterfaces: readonly string[];
+  /** Loopback addresses are candidates too: tests only. */
+  readonly loopback: boolean;
+  readonly events: IceEvents;
+}
+
+/** RFC 8445 section 5.3 wants 24 and 128 bits; werift's own password has 88. */
+const randomToken = (bytes: number): string =>
+  randomBytes(bytes).toString('base64').replace(/=/g, '');
+
+export class IceAttempt implements TransportOwner {
+  readonly datapath: Datapath;
+  readonly router: DatagramRouter;
+  readonly ufrag = randomToken(6);
+  readonly password = randomToken(24);
+  readonly #deps: IceDeps;
+  readonly #options: IceOptions;
+  readonly #connection: Connection;
+  readonly #life = new AbortController();
+  readonly #policy: CandidatePolicy;
+  readonly #transports: OwnTransport[] = [];
+  readonly #queries = new Map<OwnTransport, ReflexiveQuery>();
+  readonly #local: string[] = [];
+  readonly #remote = new Map<string, Remote>();
+  readonly #relays = new Set<StunOverTurnProtocol>();
+  readonly #seenAs = new Map<string, string>();
+  #early: Array<{ readonly from: Endpoint; readonly bytes: Uint8Array }> = [];
+  #complete = false;
+  #begun = false;
+  #relaysAllowed = false;
+  #selected: CandidatePair | null = null;
+  #stream: StreamRelay | null = null;
+
+  constructor(deps: IceDeps, options: IceOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.datapath = deps.datapath;
+    this.router = deps.router;
+    this.#policy = { loopback: options.loopback, overlays: overlaySubnets() };
+    this.#connection = new Connection(options.controlling, this.#weriftOptions());
+    // Without this it asks a public server (pitfall 3); ours are asked by ReflexiveQuery.
+    delete this.#connection.stunServer;
+    this.#connection.localUsername = this.ufrag;
+    this.#connection.localPassword = this.password;
+    this.#connection.onIceCandidate.subscribe((candidate) => this.#found(candidate));
+    this.#connection.stateChanged.subscribe((state) => {
+      if (state === 'failed') this.#fail('consent to send expired');
+    });
+  }
+
+  /** Starts gathering. Host candidates come before this returns to the event loop. */
+  start(): void {
+    const { signal } = this.#life;
+    const gathering = this.#connection.gatherCandidates();
+    const reflexive = this.#gatherReflexive();
+    const done = withDeadline(Promise.all([gathering, reflexive]), gatherMs, 'gathering');
+    done
+      .catch((error: unknown) => {
+        this.#deps.log.debug('gathering was cut short', { error: messageOf(error) });
+      })
+      .finally(() => {
+        this.#complete = true;
+        this.#tellCandidates();
+      });
+    // A TURN client that finishes after close() is not closed by it (werift forgets those).
+    gathering
+      .catch(() => {})
+      .finally(() => {
+        if (signal.aborted) this.#connection.close().catch(() => {});
+      });
+    every(this.#deps.clock, 60_000, signal, () => this.#forgetTransactions());
+  }
+
+  /** The peer's credentials and first candidates; once. Checks begin. */
+  pair(ufrag: string, password: string, candidates: readonly string[]): void {
+    if (this.#begun || this.#life.signal.aborted) return;
+    this.#begun = true;
+    this.#connection.setRemoteParams({ iceLite: false, usernameFragment: ufrag, password });
+    this.addCandidates(candidates);
+    this.#connection.connect().then(
+      () => this.#connected(),
+      (error: unknown) => this.#fail(messageOf(error)),
+    );
+    const { clock } = this.#deps;
+    clock.after(relayDelayMs, this.#life.signal, () => {
+      this.#relaysAllowed = true;
+      this.#pairAgain();
+    });
+    every(clock, retryPairsMs, this.#life.signal, () => {
+      if (this.#selected === null) this.#pairAgain();
+    });
+  }
+
+  /** More candidates of the peer; known ones are skipped, bad ones refused. */
+  addCandidates(candidates: readonly string[]): void {
+    if (!this.#begun) return;
+    for (const text of candidates) {
+      const parsed = parseCandidate(text, this.#policy);
+      if (parsed === null || this.#remote.size >= maxRemote) continue;
+      const key = `${parsed.address} ${parsed.port}`;
+      if (this.#remote.has(key)) continue;
+      const { foundation, priority, address, port, type } = parsed;
+      const candidate = new Candidate(foundation, 1, 'udp', priority, address, port, type);
+      this.#remote.set(key, { parsed, candidate });
+      if (this.#selected === null) this.#connection.addRemoteCandidate(candidate).catch(() => {});
+    }
+  }
+
+  /** Candidates of ours so far. */
+  get candidates(): readonly string[] {
+    return this.#local;
+  }
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Sockets on which the peer's records may arrive. */
+  get sockets(): readonly SocketNumber[] {
+    const own = this.#transports.filter((t) => !t.closed).map((t) => t.socket);
+    return this.#stream === null ? own : [...own, this.#stream.socket];
+  }
+
+  /** Sends a DTLS datagram over the selected pair; before there is one, nothing. */
+  send(bytes: Uint8Array): void {
+    const pair = this.#selected;
+    if (pair === null || this.#life.signal.aborted) return;
+    const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    // A datagram that cannot be sent is lost, and DTLS repeats it.
+    pair.protocol.sendData(data, pair.remoteAddr).catch(() => {});
+  }
+
+  async close(): Promise<void> {
+    if (this.#life.signal.aborted) return;
+    this.#life.abort();
+    await this.#giveBackRelays();
+    // Ends werift's scheduling loop even if a late gathering overwrites the state `closed`.
+    await this.#connection.addRemoteCandidate(undefined);
+    await this.#connection.close();
+    this.#stream?.close();
+    for (const transport of this.#transports) await transport.close();
+    this.#early = [];
+  }
+
+  opened(transport: OwnTransport): void {
+    this.#transports.push(transport);
+    if (this.#life.signal.aborted) transport.close().catch(() => {});
+  }
+
+  answered(transport: OwnTransport, from: Endpoint, bytes: Buffer): void {
+    if (this.#queries.get(transport)?.answer(from, bytes) === true) return;
+    const key = `${from.address} ${from.port}`;
+    if (this.#selected !== null || !this.#remote.has(key)) return;
+    const mapped: unknown = parseMessage(bytes)?.getAttributeValue('XOR-MAPPED-ADDRESS');
+    if (Array.isArray(mapped)) this.#seenAs.set(key, String(mapped[0]));
+  }
+
+  record(_transport: OwnTransport, from: Endpoint, bytes: Uint8Array): void {
+    if (this.#isValidated(from)) this.#options.events.onRecord(bytes);
+    else if (this.#early.length < maxEarly) this.#early.push({ from, bytes });
+  }
+
+  #weriftOptions(): Partial<WeriftOptions> {
+    const { servers, turnChoice, ignoredInterfaces, loopback } = this.#options;
+    const turn = servers.turn[turnChoice % Math.max(1, servers.turn.length)];
+    return {
+      // No interface of werift's choosing: it skips veth*, tun*, tap* and takes our own.
+      useIpv4: false,
+      useIpv6: false,
+      additionalHostAddresses: [...hostAddresses(ignoredInterfaces, loopback)],
+      interfaceAddresses: transportKey(this),
+      filterCandidatePair: (pair) => this.#mayPair(pair),
+      ...(turn === undefined
+        ? {}
+        : {
+            turnServer: [turn.host, turn.port] as const,
+            turnUsername: turn.user,
+            turnPassword: turn.password,
+            turnTransport: turn.transport,
+          }),
+    };
+  }
+
+  async #gatherReflexive(): Promise<void> {
+    const { signal } = this.#life;
+    const targets = await resolveStun(this.#options.servers.stun);
+    await setImmediate(); // host candidates are there after one turn
+    if (targets.length === 0 || signal.aborted) return;
+    const bases = this.#connection.localCandidates.filter((c) => c.type === 'host');
+    await Promise.all(
+      bases.map((base) => {
+        const transport = this.#transports.find(
+          (t) => t.port === base.port && (t.addressFamily === 6) === base.host.includes(':'),
+        );
+        if (transport === undefined) return Promise.resolve();
+        const own = { address: base.host, port: base.port };
+        const query = new ReflexiveQuery(transport, targets, (mapped, server) => {
+          if (mapped.address === own.address && mapped.port === own.port) return;
+          this.#local.push(formatReflexive(mapped, own, server.address));
+          this.#tellCandidates();
+        });
+        this.#queries.set(transport, query);
+        return query.run(this.#deps.clock, signal);
+      }),
+    );
+  }
+
+  #found(candidate: Candidate): void {
+    this.#local.push(candidate.toSdp());
+    // A relay is not paired with candidates that came before it (pitfall 4).
+    if (candidate.type === 'relay') this.#pairAgain();
+    this.#tellCandidates();
+  }
+
+  #tellCandidates(): void {
+    if (this.#life.signal.aborted) return;
+    this.#options.events.onCandidates(this.#local.slice(0, maxRemote), this.#complete);
+  }
+
+  /**
+   * Pairs all remote candidates with relays that came later, and starts failed checks again. Adding
+   * a candidate twice is how werift makes the pairs that are missing; the copy is taken out again.
+   */
+  #pairAgain(): void {
+    if (!this.#begun || this.#selected !== null || this.#life.signal.aborted) return;
+    const { remoteCandidates } = this.#connection;
+    for (const { candidate } of this.#remote.values()) {
+      this.#connection.addRemoteCandidate(candidate).catch(() => {});
+      const copy = remoteCandidates.lastIndexOf(candidate);
+      if (copy > remoteCandidates.indexOf(candidate)) remoteCandidates.splice(copy, 1);
+    }
+    for (const pair of this.#connection.candidatePairs) {
+      if (pair.state === CandidatePairState.FAILED) pair.handle = this.#connection.checkStart(pair);
+    }
+  }
+
+  #mayPair(pair: CandidatePair): boolean {
+    if (pair.protocol instanceof StunOverTurnProtocol) this.#watchRelay(pair.protocol);
+    const relayed = pair.localCandidate.type === 'relay' || pair.remoteCandidate.type === 'relay';
+    if (relayed && !this.#relaysAllowed) return false;
+    return !this.#connection.candidatePairs.some(
+      (p) =>
+        p.protocol === pair.protocol &&
+        p.remoteCandidate.host === pair.remoteCandidate.host &&
+        p.remoteCandidate.port === pair.remoteCandidate.port &&
+        p.state !== CandidatePairState.FAILED,
+    );
+  }
+
+  /** What a relay hands over and is not STUN: DTLS of the peer, or data before the channel is ours. */
+  #watchRelay(protocol: StunOverTurnProtocol): void {
+    if (this.#relays.has(protocol)) return;
+    this.#relays.add(protocol);
+    protocol.turn.onData.subscribe((data, [address, port]) => {
+      const first = data[0] ?? 0;
+      if (first < 20 || first > 63 || this.#life.signal.aborted) return;
+      const { transport } = protocol.turn;
+      if (first !== 23) this.#relayed({ address, port }, data);
+      else if (transport instanceof OwnTransport) {
+        this.datapath.injectDatagram(transport.socket, { address, port }, data);
+      } else this.#stream?.receive(data);
+    });
+  }
+
+  #relayed(from: Endpoint, bytes: Uint8Array): void {
+    if (this.#isValidated(from)) this.#options.events.onRecord(bytes);
+    else if (this.#early.length < maxEarly) this.#early.push({ from, bytes });
+  }
+
+  #isValidated(from: Endpoint): boolean {
+    return this.#connection.candidatePairs.some(
+      ({ state, remoteCandidate: { host, port } }) =>
+        state === CandidatePairState.SUCCEEDED && host === from.address && port === from.port,
+    );
+  }
+
+  async #connected(): Promise<void> {
+    const pair = this.#connection.nominated;
+    if (pair === undefined || this.#life.signal.aborted) return;
+    try {
+      const selected = await withDeadline(this.#describe(pair), 5_000, 'channel of the relay');
+      if (this.#life.signal.aborted) return;
+      this.#selected = pair;
+      this.#options.events.onSelected(selected);
+      const early = this.#early.filter(({ from }) => this.#isValidated(from));
+      this.#early = [];
+      for (const { bytes } of early) this.#options.events.onRecord(bytes);
+    } catch (error) {
+      this.#fail(messageOf(error));
+    }
+  }
+
+  async #describe(pair: CandidatePair): Promise<SelectedPath> {
+    const [address, port] = pair.remoteAddr;
+    const known = this.#remote.get(`${address} ${port}`);
+    const { protocol } = pair;
+    const relay = protocol instanceof StunOverTurnProtocol;
+    const own = pair.localCandidate;
+    const seenAs = this.#seenAs.get(`${address} ${port}`);
+    const facts: PathFacts = {
+      local: relay ? 'relay' : 'host',
+      remote: known?.parsed.type ?? 'prflx',
+      remotePrivate: addressKind(address) !== 'global',
+      translated: !relay && seenAs !== undefined && seenAs !== own.host,
+      family: address.includes(':') ? 6 : 4,
+    };
+    const path = relay
+      ? await this.#relayPath(protocol, { address, port })
+      : this.#directPath(protocol, { address, port });
+    const text = (host: string, number: number): string =>
+      host.includes(':') ? `[${host}]:${number}` : `${host}:${number}`;
+    return { path, facts, local: text(own.host, own.port), remote: text(address, port) };
+  }
+
+  #directPath(protocol: CandidatePair['protocol'], to: Endpoint): Path {
+    const transport: unknown = protocol instanceof StunProtocol ? protocol.transport : null;
+    return transport instanceof OwnTransport
+      ? { kind: 'udp', socket: transport.socket, to }
+      : { kind: 'none' };
+  }
+
+  async #relayPath({ turn }: StunOverTurnProtocol, peer: Endpoint): Promise<Path> {
+    const channel = await turn.getChannel([peer.address, peer.port]);
+    every(this.#deps.clock, renewChannelMs, this.#life.signal, () => {
+      channel.refreshAt = 0; // makes werift bind again, which renews the permission too
+      turn.getChannel(channel.address).catch((error: unknown) => {
+        this.#deps.log.warn('relay channel was not renewed', { error: messageOf(error) });
+      });
+    });
+    const transport: unknown = turn.transport;
+    const server = turn.serverEndpoint;
+    if (transport instanceof OwnTransport && server !== undefined) {
+      const to = { address: server[0], port: server[1] };
+      return { kind: 'turn', socket: transport.socket, to, channel: channel.number };
+    }
+    const stream = await StreamRelay.open(this.datapath, (bytes) => {
+      turn.sendData(bytes, channel.address).catch(() => {}); // lost, as a datagram may be
+    });
+    this.#stream = stream;
+    if (this.#life.signal.aborted) stream.close();
+    return { kind: 'udp', socket: stream.socket, to: stream.endpoint };
+  }
+
+  /** Ends allocations at once: werift lets them run out, and a server's quota counts them. */
+  async #giveBackRelays(): Promise<void> {
+    const give = [...this.#relays].map(({ turn }) => {
+      const request = new Message(methods.REFRESH, classes.REQUEST).setAttribute('LIFETIME', 0);
+      return withDeadline(turn.requestWithRetry(request, turn.server), 500, 'end of allocation');
+    });
+    await Promise.allSettled(give);
+  }
+
+  /** werift keeps the id of every check that ever came in; a session lives for months. */
+  #forgetTransactions(): void {
+    for (const pair of this.#connection.candidatePairs) {
+      const ids: unknown = Reflect.get(pair, 'requestTransactionIds');
+      if (ids instanceof Set) ids.clear();
+    }
+  }
+
+  #fail(reason: string): void {
+    if (!this.#life.signal.aborted) this.#options.events.onFailed(reason);
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * The bridge protocol between controller and tunnel process: every method, result, notification and
+ * its version. Owned by tincan-bridge, imported by both sides. Strict objects; a bad frame is fatal
+ * to the channel.
+ */
+import { z } from 'zod';
+import { InterfaceName, NodeId, OverlayId } from '../../base/ids.ts';
+import { SessionDescription } from './description.ts';
+
+/** Version of this protocol; `ready` carries it and a mismatch ends the process. */
+export const bridgeProtocolVersion = 1;
+
+/** Longest frame on the channel, bytes of JSON. */
+export const maxFrameBytes = 262_144;
+
+/** A server of ICE. The password travels only on this private channel. */
+const host = z.string().min(1).max(253);
+const port = z.int().min(1).max(65_535);
+export const IceServers = z.strictObject({
+  stun: z.array(z.strictObject({ host, port })).max(16),
+  turn: z
+    .array(
+      z.strictObject({
+        host,
+        port,
+        transport: z.enum(['udp', 'tcp', 'tls']),
+        user: z.string().max(512),
+        password: z.string().max(512),
+      }),
+    )
+    .max(16),
+});
+export type IceServers = z.infer<typeof IceServers>;
+
+export const PathSummary = z.strictObject({
+  kind: z.enum(['direct-host', 'direct-reflexive', 'turn', 'ring', 'none']),
+  local: z.string().max(64),
+  remote: z.string().max(64),
+});
+
+/** How one session stands. Rates are for the operator; counters are totals of the association. */
+export const SessionStatus = z.strictObject({
+  peer: NodeId,
+  state: z.enum(['waiting', 'connecting', 'online', 'retrying']),
+  path: PathSummary,
+  rttMs: z.number().nullable(),
+  sentBytes: z.number(),
+  receivedBytes: z.number(),
+  sentFrames: z.number(),
+  receivedFrames: z.number(),
+  sentBitsPerSecond: z.number(),
+  receivedBitsPerSecond: z.number(),
+  /** When frames could first cross, milliseconds since the epoch. */
+  upSinceMs: z.number().nullable(),
+  lastError: z.string().max(300).nullable(),
+  /** DTLS cipher suite, or null before the first handshake. */
+  cipher: z.string().max(64).nullable(),
+  /** Why the path is not a better one, when it is known. */
+  pathNote: z.string().max(300).nullable(),
+  /** The last transitions, newest last. */
+  history: z.array(z.strictObject({ agoMs: z.number(), what: z.string().max(200) })).max(64),
+});
+export type SessionStatus = z.infer<typeof SessionStatus>;
+
+const nothing = z.strictObject({});
+
+export const methods = {
+  /** First call: opens the TAP and starts the threads. Once per process. */
+  open: {
+    params: z.strictObject({
+      overlay: OverlayId,
+      nodeId: NodeId,
+      /** A persistent TAP that exists and is up. */
+      tap: InterfaceName,
+      /** Certificate and key of this node, PEM. */
+      certificate: z.string().max(8_192),
+      key: z.string().max(8_192),
+      servers: IceServers,
+      /** Interfaces whose addresses are never candidates; a trailing `*` matches any rest. */
+      ignoredInterfaces: z.array(z.string().max(16)).max(256),
+      /** Inner MTU fixed by the operator, or null to derive it from the paths in use. */
+      mtu: z.int().min(576).max(9_000).nullable(),
+      /** Folder for DTLS key logs (NSS format), for captures in a laboratory; null: none. */
+      keyLogFile: z.string().max(255).nullable(),
+    }),
+    result: z.strictObject({ mtu: z.int() }),
+  },
+  /** Replaces servers and ignore list; running sessions keep their paths. */
+  setServers: {
+    params: z.strictObject({
+      servers: IceServers,
+      ignoredInterfaces: z.array(z.string().max(16)).max(256),
+    }),
+    result: nothing,
+  },
+  /** A session with the peer is wanted; again is harmless. It is tried until unwanted. */
+  connect: { params: z.strictObject({ peer: NodeId }), result: nothing },
+  /** It is not wanted any more. `remote`: the peer said that it ended. */
+  disconnect: {
+    params: z.strictObject({ peer: NodeId, reason: z.string().max(120) }),
+    result: nothing,
+  },
+  /** A verified description from a peer with whom a session is wanted. */
+  describe: {
+    params: z.strictObject({ peer: NodeId, description: SessionDescription }),
+    result: nothing,
+  },
+  /** The peer ended its side: the session is set up anew when the peer describes itself again. */
+  ended: {
+    params: z.strictObject({ peer: NodeId, reason: z.string().max(120) }),
+    result: nothing,
+  },
+  /** Everything for the operator. */
+  status: {
+    params: nothing,
+    result: z.strictObject({
+      mtu: z.int(),
+      sessions: z.array(SessionStatus).max(4_096),
+      counters: z.record(z.string(), z.number()),
+      /** Learnt stations, bounded. */
+      stations: z
+        .array(
+          z.strictObject({
+            mac: z.string(),
+            /** Node that it is behind, or null for this host. */
+            node: NodeId.nullable(),
+            idleMs: z.number(),
+          }),
+        )
+        .max(1_024),
+    }),
+  },
+  /** Liveness of the JavaScript thread. */
+  echo: { params: nothing, result: nothing },
+  /** Ends all sessions and the process, in order. */
+  close: { params: nothing, result: nothing },
+} as const;
+
+export const notifications = {
+  /** First message of the process. */
+  ready: z.strictObject({ version: z.int(), build: z.string().max(64), pid: z.int() }),
+  /** To be sent to the peer, signed by the controller. */
+  description: z.strictObject({ peer: NodeId, description: SessionDescription }),
+  /** Frames can cross. `setUpMs`: since the session was wanted. */
+  sessionUp: z.strictObject({ peer: NodeId, path: PathSummary, setUpMs: z.number() }),
+  pathChanged: z.strictObject({ peer: NodeId, path: PathSummary }),
+  sessionDown: z.strictObject({ peer: NodeId, reason: z.string().max(300) }),
+  /** To be set on TAP and bridge. */
+  mtuChanged: z.strictObject({ mtu: z.int() }),
+  log: z.strictObject({
+    level: z.enum(['debug', 'info', 'warn', 'error']),
+    message: z.string().max(300),
+    fields: z.record(z.string(), z.union([z.string().max(600), z.number()])),
+  }),
+} as const;
+
+export type Method = keyof typeof methods;
+export type Params<M extends Method> = z.infer<(typeof methods)[M]['params']>;
+export type Result<M extends Method> = z.infer<(typeof methods)[M]['result']>;
+export type NotificationName = keyof typeof notifications;
+export type Notification<N extends NotificationName> = z.infer<(typeof notifications)[N]>;
+
+/** The bridge's side: a missing handler does not compile. */
+export type Handlers = {
+  readonly [M in Method]: (params: Params<M>) => Promise<Result<M>>;
+};

@@ -1,0 +1,151 @@
+/**
+ * State, inputs and effects of the machine of one peer session. Owns the shapes and the diagram;
+ * `session.ts` holds the transitions.
+ *
+ * What is being built (`setup`), and beside it what is in use (`link`):
+ *
+ *            begin              paired              validated          keys
+ *   none ────────► offered ────────────► connecting ────────► securing ─────► none (link up)
+ *    ▲               │ deadline             │ deadline, ICE failed │ refused, failed
+ *    │               ▼                      ▼                      ▼
+ *    └──────────── pause ◄──────────────────┴──────────────────────┘
+ *    link up and healthy: none; else after a jittered, growing delay: offered
+ *
+ *   link:  down ──keys──► up ──heard nothing──► up, suspect ──dead──► down
+ *                          ▲                        │
+ *                          └── heard, or replaced ──┘
+ */
+import type { NodeId, SessionNonce } from '../../../base/ids.ts';
+import type { Step } from '../../../base/machine.ts';
+import { type Heard, idle, type Negotiation } from './negotiation.ts';
+
+export type Setup =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'pause'; readonly untilMs: number; readonly deaf: boolean }
+  | {
+      readonly kind: 'offered' | 'connecting' | 'securing';
+      readonly own: SessionNonce;
+      readonly deadlineMs: number;
+      readonly repeatMs: number;
+    };
+
+export type Link =
+  | { readonly kind: 'down' }
+  | {
+      readonly kind: 'up';
+      readonly own: SessionNonce;
+      readonly number: number;
+      readonly sinceMs: number;
+      /** Questions since something was heard, and when the last one was asked. */
+      readonly unanswered: number;
+      readonly askedMs: number;
+      /** The path is taken for dead since then. */
+      readonly suspectSinceMs: number | null;
+    };
+
+export interface SessionState {
+  readonly peer: NodeId;
+  readonly setup: Setup;
+  readonly link: Link;
+  readonly negotiation: Negotiation;
+  /** Attempts that failed in a row. */
+  readonly failures: number;
+  /** When attempts were started on the peer's word, within the window. */
+  readonly starts: readonly number[];
+  readonly wantedMs: number;
+  readonly lastError: string | null;
+}
+
+export interface Remote {
+  readonly ufrag: string;
+  readonly password: string;
+  readonly candidates: readonly string[];
+}
+
+export type TimerId = 'pause' | 'repeat' | 'deadline' | 'ask' | 'tick' | `retire-${number}`;
+
+export type Input =
+  | { readonly kind: 'wanted' }
+  | { readonly kind: 'description'; readonly heard: Heard; readonly remote: Remote }
+  /** Candidates of ours were found. */
+  | { readonly kind: 'candidates'; readonly own: SessionNonce }
+  | { readonly kind: 'validated'; readonly own: SessionNonce }
+  | { readonly kind: 'ice-failed'; readonly own: SessionNonce; readonly reason: string }
+  /** The handshake is done and the peer is who it should be. */
+  | { readonly kind: 'secured'; readonly own: SessionNonce }
+  /** It failed, or (`refused`) somebody else answered. */
+  | {
+      readonly kind: 'insecure';
+      readonly own: SessionNonce;
+      readonly reason: string;
+      readonly refused: boolean;
+    }
+  | { readonly kind: 'timer'; readonly id: TimerId; readonly heardAgoMs: number }
+  | { readonly kind: 'ended'; readonly reason: string }
+  | { readonly kind: 'unwanted'; readonly reason: string };
+
+/** What an input may need and a pure function cannot make. */
+export interface Moment {
+  readonly nowMs: number;
+  readonly nonce: SessionNonce;
+  readonly random: number;
+  /** A session number that is free in the datapath. */
+  readonly number: number;
+}
+
+export type Effect =
+  | { readonly kind: 'start-ice'; readonly own: SessionNonce }
+  | { readonly kind: 'pair-ice'; readonly own: SessionNonce; readonly remote: Remote }
+  | {
+      readonly kind: 'add-candidates';
+      readonly own: SessionNonce;
+      readonly candidates: readonly string[];
+    }
+  | { readonly kind: 'stop-ice'; readonly own: SessionNonce }
+  | {
+      readonly kind: 'describe';
+      readonly own: SessionNonce;
+      readonly peerNonce: SessionNonce | null;
+    }
+  | { readonly kind: 'start-handshake'; readonly own: SessionNonce }
+  | {
+      readonly kind: 'install';
+      readonly own: SessionNonce;
+      readonly number: number;
+      readonly replaces: number | null;
+    }
+  | { readonly kind: 'remove'; readonly number: number }
+  | { readonly kind: 'up'; readonly setUpMs: number }
+  | { readonly kind: 'path-changed' }
+  | { readonly kind: 'down'; readonly reason: string }
+  | { readonly kind: 'ask'; readonly number: number }
+  | { readonly kind: 'timer'; readonly id: TimerId; readonly atMs: number }
+  | { readonly kind: 'note'; readonly what: string };
+
+export type SessionStep = Step<SessionState, Effect>;
+
+export const initialSession = (peer: NodeId, nowMs: number): SessionState => ({
+  peer,
+  setup: { kind: 'none' },
+  link: { kind: 'down' },
+  negotiation: idle,
+  failures: 0,
+  starts: [],
+  wantedMs: nowMs,
+  lastError: null,
+});
+
+/** What the operator is told. */
+export function phaseOf(state: SessionState): 'waiting' | 'connecting' | 'online' | 'retrying' {
+  if (state.link.kind === 'up') return 'online';
+  switch (state.setup.kind) {
+    case 'connecting':
+    case 'securing':
+      return 'connecting';
+    case 'pause':
+      return 'retrying';
+    case 'offered':
+    case 'none':
+      return 'waiting';
+  }
+}

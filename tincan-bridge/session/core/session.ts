@@ -1,0 +1,350 @@
+/**
+ * The transitions of the machine of one wanted session with one peer (diagram: `session-state.ts`).
+ * Owns which attempt is being built, which association carries frames, and when each is given up.
+ * Effects are data; `peer-session.ts` runs them. Every input leaves the machine usable: a failure of
+ * an attempt never touches a link that is up, and whatever fails is tried again until unwanted.
+ */
+import type { SessionNonce } from '../../../base/ids.ts';
+import { stay, step } from '../../../base/machine.ts';
+import { backoffMs } from './backoff.ts';
+import { lookAfterLink } from './liveness.ts';
+import { abandon, confirm, type Heard, hear, type Negotiation, open } from './negotiation.ts';
+import {
+  type Effect,
+  type Input,
+  initialSession,
+  type Link,
+  type Moment,
+  type Remote,
+  type SessionState,
+  type SessionStep,
+  type Setup,
+  type TimerId,
+} from './session-state.ts';
+import {
+  connectingMs,
+  endedMs,
+  firstAskMs,
+  offeredMs,
+  repeatFirstMs,
+  repeatMaxMs,
+  retireMs,
+  securingMs,
+  stableMs,
+  startsAllowed,
+  startsWindowMs,
+  tickMs,
+} from './timers.ts';
+
+export function nextSession(state: SessionState, input: Input, at: Moment): SessionStep {
+  switch (input.kind) {
+    case 'wanted':
+      if (state.setup.kind !== 'none' || state.link.kind === 'up')
+        return stay(state, 'wanted again');
+      return begin(state, at, 'wanted');
+    case 'description':
+      return onDescription(state, input.heard, input.remote, at);
+    case 'candidates':
+      return isBuilding(state, input.own) ? step(state, describe(state)) : stay(state, 'no matter');
+    case 'validated':
+      return onValidated(state, input.own, at);
+    case 'secured':
+      return onSecured(state, input.own, at);
+    case 'ice-failed':
+      return onIceFailed(state, input.own, input.reason, at);
+    case 'insecure':
+      if (!isBuilding(state, input.own)) return stay(state, 'of an attempt that was given up');
+      return fail(state, input.reason, input.refused, at);
+    case 'timer':
+      return onTimer(state, input.id, input.heardAgoMs, at);
+    case 'ended':
+      return onEnded(state, input.reason, at);
+    case 'unwanted': {
+      const ending = tearDown(state, input.reason);
+      return step({ ...initialSession(state.peer, at.nowMs), setup: { kind: 'none' } }, ...ending);
+    }
+  }
+}
+
+type Building = Exclude<Setup, { readonly kind: 'none' | 'pause' }>;
+const building = (setup: Setup): Building | null =>
+  setup.kind === 'none' || setup.kind === 'pause' ? null : setup;
+const isBuilding = (state: SessionState, own: SessionNonce): boolean =>
+  building(state.setup)?.own === own;
+
+const note = (what: string): Effect => ({ kind: 'note', what });
+
+/** Starts an attempt that is offered to the peer. */
+function begin(state: SessionState, at: Moment, why: string): SessionStep {
+  return startAttempt(state, open(state.negotiation, at.nonce), null, at, why);
+}
+
+function startAttempt(
+  state: SessionState,
+  negotiation: Negotiation,
+  remote: Remote | null,
+  { nowMs, nonce }: Moment,
+  why: string,
+): SessionStep {
+  const before = building(state.setup);
+  const setup: Setup = {
+    kind: remote === null ? 'offered' : 'connecting',
+    own: nonce,
+    deadlineMs: nowMs + (remote === null ? offeredMs : connectingMs),
+    repeatMs: repeatFirstMs,
+  };
+  return step(
+    { ...state, negotiation, setup },
+    ...(before === null ? [] : [{ kind: 'stop-ice', own: before.own } as const]),
+    note(`attempt: ${why}`),
+    { kind: 'start-ice', own: nonce },
+    ...(remote === null ? [] : [{ kind: 'pair-ice', own: nonce, remote } as const]),
+    { kind: 'timer', id: 'repeat', atMs: nowMs + repeatFirstMs },
+    { kind: 'timer', id: 'deadline', atMs: setup.deadlineMs },
+  );
+}
+
+function describe(state: SessionState): Effect {
+  const { negotiation } = state;
+  if (negotiation.kind === 'idle') return note('nothing to describe');
+  const peerNonce = negotiation.kind === 'paired' ? negotiation.peer : null;
+  return { kind: 'describe', own: negotiation.own, peerNonce };
+}
+
+function onDescription(state: SessionState, heard: Heard, remote: Remote, at: Moment): SessionStep {
+  const { setup } = state;
+  if (setup.kind === 'pause' && setup.deaf)
+    return stay(state, 'was refused: not before the pause ends');
+  const { next, verdict } = hear(state.negotiation, heard, at.nonce);
+  const paired: SessionState = { ...state, negotiation: next };
+  const answer = (wanted: boolean): readonly Effect[] => (wanted ? [describe(paired)] : []);
+  switch (verdict.kind) {
+    case 'ignore':
+      return step(paired);
+    case 'pair': {
+      const now = building(setup);
+      if (now === null) return stay(state, 'offered without an attempt: cannot be');
+      const deadlineMs = at.nowMs + connectingMs;
+      return step(
+        { ...paired, setup: { ...now, kind: 'connecting', deadlineMs } },
+        note('the peer answers'),
+        { kind: 'pair-ice', own: now.own, remote },
+        { kind: 'timer', id: 'deadline', atMs: deadlineMs },
+        ...answer(verdict.answer),
+      );
+    }
+    case 'merge': {
+      const own = next.kind === 'paired' ? next.own : null;
+      if (own === null) return step(paired);
+      const { candidates } = remote;
+      return step(paired, { kind: 'add-candidates', own, candidates }, ...answer(verdict.answer));
+    }
+    case 'start-paired':
+    case 'start-offered': {
+      const starts = state.starts.filter((t) => t > at.nowMs - startsWindowMs);
+      if (starts.length >= startsAllowed) return stay(state, 'too many: it will be repeated');
+      const to = verdict.kind === 'start-paired' ? remote : null;
+      const counted = { ...state, starts: [...starts, at.nowMs] };
+      return startAttempt(counted, next, to, at, 'the peer starts anew');
+    }
+  }
+}
+
+function onValidated(state: SessionState, own: SessionNonce, at: Moment): SessionStep {
+  const now = building(state.setup);
+  if (now?.own !== own || now.kind !== 'connecting') return stay(state, 'not awaited');
+  const deadlineMs = at.nowMs + securingMs;
+  return step(
+    {
+      ...state,
+      negotiation: confirm(state.negotiation),
+      setup: { ...now, kind: 'securing', deadlineMs },
+    },
+    note('path validated'),
+    { kind: 'start-handshake', own },
+    { kind: 'timer', id: 'deadline', atMs: deadlineMs },
+  );
+}
+
+function onSecured(state: SessionState, own: SessionNonce, at: Moment): SessionStep {
+  if (!isBuilding(state, own)) return stay(state, 'of an attempt that was given up');
+  const { nowMs, number } = at;
+  const { link } = state;
+  const next: SessionState = {
+    ...state,
+    setup: { kind: 'none' },
+    link: {
+      kind: 'up',
+      own,
+      number,
+      sinceMs: nowMs,
+      unanswered: 0,
+      askedMs: nowMs,
+      suspectSinceMs: null,
+    },
+    lastError: null,
+  };
+  // The peer may be done half a round trip after us, and cannot open anything before.
+  const ask: Effect = { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs };
+  if (link.kind === 'down') {
+    return step(
+      next,
+      { kind: 'install', own, number, replaces: null },
+      note('online'),
+      { kind: 'up', setUpMs: nowMs - state.wantedMs },
+      ask,
+      { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
+    );
+  }
+  // Records that are on their way are still opened, unless nothing came for seconds anyway.
+  const old: readonly Effect[] =
+    link.suspectSinceMs === null
+      ? [{ kind: 'timer', id: `retire-${link.number}`, atMs: nowMs + retireMs }]
+      : [{ kind: 'remove', number: link.number }];
+  return step(
+    next,
+    { kind: 'install', own, number, replaces: link.number },
+    note('association replaced'),
+    { kind: 'path-changed' },
+    ask,
+    ...old,
+  );
+}
+
+function onIceFailed(
+  state: SessionState,
+  own: SessionNonce,
+  reason: string,
+  at: Moment,
+): SessionStep {
+  if (isBuilding(state, own)) return fail(state, reason, false, at);
+  const { link } = state;
+  if (link.kind === 'down' || link.own !== own) return stay(state, 'of an attempt that is over');
+  const suspect = { ...state, link: { ...link, suspectSinceMs: link.suspectSinceMs ?? at.nowMs } };
+  return state.setup.kind === 'none' ? begin(suspect, at, reason) : step(suspect);
+}
+
+/** The attempt is given up. A link that is up and healthy needs no other. */
+function fail(state: SessionState, reason: string, refused: boolean, at: Moment): SessionStep {
+  const now = building(state.setup);
+  const failures = state.failures + 1;
+  const untilMs = at.nowMs + backoffMs(failures, at.random);
+  const healthy = state.link.kind === 'up' && state.link.suspectSinceMs === null;
+  const setup: Setup = healthy ? { kind: 'none' } : { kind: 'pause', untilMs, deaf: refused };
+  return step(
+    { ...state, setup, failures, lastError: reason, negotiation: abandon(state.negotiation) },
+    ...(now === null ? [] : [{ kind: 'stop-ice', own: now.own } as const]),
+    note(`attempt failed: ${reason}`),
+    ...(healthy ? [] : [{ kind: 'timer', id: 'pause', atMs: untilMs } as const]),
+  );
+}
+
+function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Moment): SessionStep {
+  const now = building(state.setup);
+  switch (id) {
+    case 'pause':
+      if (state.setup.kind !== 'pause') return stay(state, 'something began meanwhile');
+      if (state.link.kind === 'up' && state.link.suspectSinceMs === null) {
+        return step({ ...state, setup: { kind: 'none' } });
+      }
+      return begin(state, at, 'again');
+    case 'deadline': {
+      if (now === null || at.nowMs < now.deadlineMs) return stay(state, 'moved');
+      const reasons = {
+        offered: 'the peer does not answer',
+        connecting: 'no path to the peer was found',
+        securing: 'the DTLS handshake did not end',
+      } as const;
+      return fail(state, reasons[now.kind], false, at);
+    }
+    case 'repeat': {
+      const settled = state.negotiation.kind === 'paired' && state.negotiation.confirmed;
+      if (now === null || settled) return stay(state, 'the peer knows us');
+      const repeatMs = Math.min(repeatMaxMs, now.repeatMs * 2);
+      return step({ ...state, setup: { ...now, repeatMs } }, describe(state), {
+        kind: 'timer',
+        id,
+        atMs: at.nowMs + repeatMs,
+      });
+    }
+    case 'ask':
+      if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
+      return step(
+        { ...state, link: { ...state.link, askedMs: at.nowMs } },
+        { kind: 'ask', number: state.link.number },
+      );
+    case 'tick':
+      return onTick(state, heardAgoMs, at);
+    default: {
+      const number = Number(id.slice('retire-'.length));
+      if (state.link.kind === 'up' && state.link.number === number) return stay(state, 'in use');
+      return step(state, { kind: 'remove', number });
+    }
+  }
+}
+
+function onTick(state: SessionState, heardAgoMs: number, at: Moment): SessionStep {
+  if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
+  const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heardAgoMs, at.nowMs);
+  if (verdict === 'dead') return onDead(state, state.link, silentMs, at);
+  const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
+  const next: SessionState = { ...state, link, failures: steady ? 0 : state.failures };
+  const effects: readonly Effect[] = [
+    ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
+    { kind: 'timer', id: 'tick', atMs: at.nowMs + tickMs },
+  ];
+  if (verdict === 'healthy' || state.setup.kind !== 'none') return step(next, ...effects);
+  const begun = begin(next, at, `nothing heard for ${Math.round(silentMs)} ms`);
+  return step(begun.state, ...effects, ...begun.effects);
+}
+
+function onDead(
+  state: SessionState,
+  link: Link & { readonly kind: 'up' },
+  silentMs: number,
+  at: Moment,
+): SessionStep {
+  const reason = `nothing heard for ${Math.round(silentMs / 1000)} s`;
+  const down: SessionState = {
+    ...state,
+    link: { kind: 'down' },
+    wantedMs: at.nowMs,
+    lastError: reason,
+  };
+  const effects = linkDown(link, reason);
+  if (state.setup.kind !== 'none') return step(down, ...effects);
+  const begun = begin(down, at, 'the session is dead');
+  return step(begun.state, ...effects, ...begun.effects);
+}
+
+function onEnded(state: SessionState, reason: string, at: Moment): SessionStep {
+  const untilMs = at.nowMs + endedMs;
+  const setup: Setup = { kind: 'pause', untilMs, deaf: false };
+  return step(
+    {
+      ...state,
+      setup,
+      link: { kind: 'down' },
+      negotiation: abandon(state.negotiation),
+      wantedMs: at.nowMs,
+      lastError: `the peer ended the session: ${reason}`,
+    },
+    ...tearDown(state, `the peer ended the session: ${reason}`),
+    { kind: 'timer', id: 'pause', atMs: untilMs },
+  );
+}
+
+/** Ends what there is. The shell stops the ICE of an association when it removes it. */
+function tearDown(state: SessionState, reason: string): readonly Effect[] {
+  const now = building(state.setup);
+  return [
+    ...(now === null ? [] : [{ kind: 'stop-ice', own: now.own } as const]),
+    ...(state.link.kind === 'up' ? linkDown(state.link, reason) : []),
+  ];
+}
+
+const linkDown = (link: Link & { readonly kind: 'up' }, reason: string): readonly Effect[] => [
+  note(`down: ${reason}`),
+  { kind: 'remove', number: link.number },
+  { kind: 'down', reason },
+];

@@ -1,0 +1,61 @@
+/**
+ * Every time of a peer session, with the reason for the number. Owns nothing else. All in
+ * milliseconds.
+ */
+
+/** An unanswered description is sent again after this, doubling: a message may be lost in XMPP. */
+export const repeatFirstMs = 2_000;
+export const repeatMaxMs = 16_000;
+
+/** An attempt that the peer does not answer ends: its NAT mappings grow stale after about 30 s. */
+export const offeredMs = 30_000;
+
+/** From pairing to a validated pair; ICE itself needs under 1 s, a slow relay 3 s, loss a few more. */
+export const connectingMs = 15_000;
+
+/** From a validated pair to keys: ten retransmissions. */
+export const securingMs = 10_000;
+
+/** First DTLS retransmission; ICE has shown that the path is short enough, doubling does the rest. */
+export const handshakeRetransmitMs = 200;
+
+/** A finished handshake answers a peer that lost our last flight for this long. */
+export const lingerMs = 30_000;
+
+/** A replaced association still opens what was on its way. */
+export const retireMs = 5_000;
+
+/** Backoff between attempts: first, last; each drawn from half to all of it. */
+export const backoffFirstMs = 1_000;
+export const backoffMaxMs = 60_000;
+
+/** A session that was up this long starts its backoff anew. */
+export const stableMs = 10_000;
+
+/** How often a session that is up looks at itself. */
+export const tickMs = 1_000;
+
+/** Nothing heard for this long: ask. With tickMs and deadPathMs two to three questions go unanswered. */
+export const quietMs = 2_000;
+
+/** Asked for the round trip time at least this often. */
+export const measureMs = 5_000;
+
+/** Nothing heard for this long while asking: the path is dead, another one is sought (≤ 5 s). */
+export const deadPathMs = 4_500;
+
+/** Nothing heard for this long: the session has ended (≤ 30 s), frames have nowhere to go. */
+export const deadSessionMs = 20_000;
+
+/** A peer that said that it ended is asked again after this, unless it speaks first. */
+export const endedMs = 60_000;
+
+/** Attempts that a peer's descriptions may start within the window; beyond, they wait for a repeat. */
+export const startsAllowed = 8;
+export const startsWindowMs = 10_000;
+
+/** The MTU is raised only after the paths have allowed it for this long; it is lowered at once. */
+export const mtuRaiseMs = 60_000;
+
+/** The first question of a new association: an ordinary round trip after our own end of it. */
+export const firstAskMs = 100;
