@@ -22,6 +22,13 @@ import { decodePayload } from './stanzas-out.ts';
 const messageLimit: RateLimit = { perSecond: 50, burst: 200, maxSenders: 4_096 };
 /** Announcements per full JID: one per login, and each costs a signature check. */
 const announcementLimit: RateLimit = { perSecond: 1, burst: 10, maxSenders: 4_096 };
+/**
+ * Announcements of strangers that are kept unread: ejabberd delivers the presences of a new member
+ * before the roster push that makes it one. The one that came first goes when there are more.
+ */
+const maxEarly = 128;
+/** Longest of them, characters of base64. */
+const maxEarlyChars = 8_192;
 /** Reports of one stranger or refused member. */
 const reportLimit: RateLimit = { perSecond: 1 / 60, burst: 1, maxSenders: 256 };
 
@@ -44,6 +51,8 @@ export class Members {
   #messageRates: Buckets = new Map();
   #announcementRates: Buckets = new Map();
   #reportRates: Buckets = new Map();
+  /** Full JID → presence. */
+  readonly #early = new Map<string, Stanza>();
   /** Counted here and by the stream's owner; read by status. */
   readonly counters = {
     strangerStanzas: 0,
@@ -94,14 +103,35 @@ export class Members {
         this.#seen(peer);
       }
     }
+    if (input.kind === 'roster-changed') this.#readEarly();
+    else if (input.kind === 'offline') this.#early.clear();
+  }
+
+  #keepEarly(from: Jid, presence: Stanza, text: string): void {
+    if (text.length > maxEarlyChars || from.resource === null) return;
+    this.#early.set(from.full, presence);
+    const [first] = this.#early.keys();
+    if (this.#early.size > maxEarly && first !== undefined) this.#early.delete(first);
+  }
+
+  /** Those who have become members meanwhile. */
+  #readEarly(): void {
+    for (const [jid, presence] of [...this.#early]) {
+      const account = parseJid(jid)?.bare;
+      if (account !== undefined && isMember(this.#state, account)) this.receivePresence(presence);
+    }
   }
 
   receivePresence(stanza: Stanza): void {
     const from = parseJid(attributeOf(stanza, 'from') ?? '');
     if (from === null || from.full === this.#state.jid) return;
-    if (!this.screen(from, 'presence')) return;
     const type = attributeOf(stanza, 'type');
     const text = childOf(stanza, 'evio', evioNamespace)?.text ?? null;
+    this.#early.delete(from.full);
+    if (!this.screen(from, 'presence')) {
+      if (type === null && text !== null) this.#keepEarly(from, stanza, text);
+      return;
+    }
     if (type === 'unavailable' || (type === null && text === null)) {
       this.advance({ kind: 'unavailable', jid: from.full });
       return;

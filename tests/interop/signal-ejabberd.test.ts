@@ -57,6 +57,20 @@ for (const scram of ['SHA-1', 'SHA-256'] as const) {
   }, 40_000);
 }
 
+test('each of those who are added while online sees all the others', async (t) => {
+  const names = ['alice', 'bob', 'carol', 'dave'];
+  const users = Object.fromEntries(names.map((name) => [name, `${name}-password`]));
+  const { server, node } = await stage(t, { users, groups: { lab: [] } });
+  const nodes = await Promise.all(names.map((name) => node(name)));
+  for (const each of nodes) await each.expect('signal.stateChanged', (e) => e.state === 'online');
+  for (const name of names) await server.addMember('lab', name);
+  for (const each of nodes) {
+    for (const other of nodes) {
+      if (each !== other) await each.expect('signal.peerSeen', (e) => e.peer === other.id);
+    }
+  }
+}, 40_000);
+
 test('a member is added and removed while all are online', async (t) => {
   const { server, node } = await stage(t, { groups: { lab: ['alice'] } });
   const [alice, bob] = await Promise.all([node('alice', { rosterGroup: 'lab' }), node('bob')]);

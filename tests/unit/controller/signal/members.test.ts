@@ -170,3 +170,34 @@ test('payloads that are too long or no base64 are refused', async (t) => {
   }
   assert.equal(members.counters.refusedMessages, 4);
 });
+
+const added = (account: string) => ({
+  kind: 'roster-changed' as const,
+  items: [{ account, member: true }],
+});
+
+// ejabberd sends the presences of a new member before the roster push that makes it one.
+test('a presence that comes before its roster push counts once that has come', async (t) => {
+  const { bob, members, names } = await stage(t);
+  const [jid, gone] = ['dave@lab.test/1', 'dave@lab.test/2'];
+  members.receivePresence(announce(bob, jid));
+  members.receivePresence(announce(bob, gone));
+  members.receivePresence(from(gone, leavePresence));
+  members.advance(added('eve@lab.test'));
+  assert.deepEqual(names(), []);
+  members.advance(added('dave@lab.test'));
+  members.advance(added('dave@lab.test'));
+  assert.deepEqual(names(), ['signal.peerSeen']);
+  assert.equal(members.state.peers.get(bob.identity.node)?.jid, jid);
+});
+
+test('of strangers only the latest presences are kept, and none over a login', async (t) => {
+  const { bob, members, names } = await stage(t);
+  members.receivePresence(announce(bob, 'dave@lab.test/1'));
+  for (let n = 0; n < 128; n += 1) members.receivePresence(announce(bob, `eve@lab.test/${n}`));
+  members.advance(added('dave@lab.test'));
+  assert.deepEqual(names(), []);
+  members.advance({ kind: 'offline' });
+  members.advance(added('eve@lab.test'));
+  assert.deepEqual(names(), []);
+});
