@@ -73,6 +73,9 @@ export interface SessionEvents {
 
 const noPath: PathSummary = { kind: 'none', local: '', remote: '' };
 
+/** Copies of a bye. */
+const byeCopies = 3;
+
 export class PeerSession {
   readonly peer: NodeId;
   readonly #deps: SessionDeps;
@@ -119,6 +122,7 @@ export class PeerSession {
   /** Ends everything of this peer. Idempotent. */
   async close(reason: string): Promise<void> {
     if (this.#life.signal.aborted) return;
+    this.#sayBye();
     this.#input({ kind: 'unwanted', reason });
     this.#life.abort();
     for (const timer of this.#timers.values()) timer.abort();
@@ -135,10 +139,28 @@ export class PeerSession {
       this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
       return;
     }
+    if (control.kind === 'bye') {
+      // On an association that was replaced it says nothing about the session.
+      if (number === this.#currentNumber()) this.ended('it was closed on the far side');
+      return;
+    }
     const sentMs = this.#pings.get(control.nonce);
     if (sentMs === undefined) return;
     this.#pings.delete(control.nonce);
     this.#traffic.measured(this.#deps.clock.now() - sentMs);
+  }
+
+  #currentNumber(): SessionNumber | null {
+    const { link } = this.#state;
+    return link.kind === 'up' ? link.number : null;
+  }
+
+  /** Spares the peer the wait for its liveness checks; some copies, since datagrams get lost. */
+  #sayBye(): void {
+    const number = this.#currentNumber();
+    if (number === null) return;
+    const bye = encodeControl({ kind: 'bye', nonce: 0n });
+    for (let copy = 0; copy < byeCopies; copy += 1) this.#sendControl(number, bye);
   }
 
   status(): SessionStatus {

@@ -1,5 +1,5 @@
 /**
- * In-band control payloads (frame type `control`): ping and pong. Owns the codec; anything it does
+ * In-band control payloads (frame type `control`): ping, pong and bye. Owns the codec; anything it does
  * not know is null, so that a later version may say more.
  *
  * Layout: kind (1) · nonce (8). Longer payloads of a known kind are accepted, the rest is ignored.
@@ -7,9 +7,11 @@
 
 export type Control =
   | { readonly kind: 'ping'; readonly nonce: bigint }
-  | { readonly kind: 'pong'; readonly nonce: bigint };
+  | { readonly kind: 'pong'; readonly nonce: bigint }
+  /** The sender ends the session and forgets its keys; the nonce means nothing. */
+  | { readonly kind: 'bye'; readonly nonce: bigint };
 
-const kinds = { ping: 1, pong: 2 } as const;
+const kinds = { ping: 1, pong: 2, bye: 3 } as const;
 const controlBytes = 9;
 
 export function encodeControl(control: Control): Uint8Array {
@@ -29,6 +31,8 @@ export function decodeControl(bytes: Uint8Array): Control | null {
       return { kind: 'ping', nonce };
     case kinds.pong:
       return { kind: 'pong', nonce };
+    case kinds.bye:
+      return { kind: 'bye', nonce };
     default:
       return null;
   }
