@@ -35,7 +35,6 @@ function background(index: 0 | 1, argv: readonly string[], ready: string): Promi
     child.on('exit', (code) => reject(new Error(`${argv.join(' ')} ended with ${code}`)));
     child.stdout?.on('data', (data: Buffer) => {
       if (data.toString().includes(ready)) resolve(child);
-      if (data.toString().startsWith('[{')) process.stdout.write(data);
     });
   });
 }
