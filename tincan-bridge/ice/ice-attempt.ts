@@ -40,6 +40,8 @@ import type { DatagramRouter } from './router.ts';
 const relayDelayMs = 250;
 /** Failed pairs are tried again this often: werift gives each 1.5 s, the peer may begin later. */
 const retryPairsMs = 2_500;
+/** A host without an address is looked at again this often. */
+const noAddressMs = 200;
 /** Gathering is told complete after this, whatever is still silent. */
 const gatherMs = 5_000;
 /** DTLS datagrams that may wait until their sender's address is validated. */
@@ -75,6 +77,7 @@ export class IceAttempt implements TransportOwner {
   #early: Array<{ readonly from: Endpoint; readonly bytes: Uint8Array }> = [];
   #complete = false;
   #begun = false;
+  #started = false;
   #relaysAllowed = false;
   #selected: CandidatePair | null = null;
 
@@ -98,8 +101,25 @@ export class IceAttempt implements TransportOwner {
     });
   }
 
-  /** Starts gathering. Host candidates come before this returns to the event loop. */
+  /**
+   * Starts gathering as soon as this host has an address: at boot, or with a cable that was just
+   * plugged, there is none for a moment, and werift gathers once.
+   */
   start(): void {
+    const { clock } = this.#deps;
+    const addresses = hostAddresses(this.#options.ignoredInterfaces, this.#options.loopback);
+    if (addresses.length === 0) {
+      clock.after(noAddressMs, this.#life.signal, () => this.start());
+      return;
+    }
+    // No interface of werift's choosing: it skips veth*, tun*, tap* and takes our own.
+    this.#connection.options.additionalHostAddresses = [...addresses];
+    this.#gather();
+    this.#started = true;
+    this.#connect();
+  }
+
+  #gather(): void {
     const { signal } = this.#life;
     const gathering = this.#connection.gatherCandidates();
     const reflexive = this.#gatherReflexive();
@@ -127,6 +147,12 @@ export class IceAttempt implements TransportOwner {
     this.#begun = true;
     this.#connection.setRemoteParams({ iceLite: false, usernameFragment: ufrag, password });
     this.addCandidates(candidates);
+    this.#connect();
+  }
+
+  /** Checks begin when both sides' candidates can be paired. */
+  #connect(): void {
+    if (!this.#begun || !this.#started || this.#life.signal.aborted) return;
     this.#connection.connect().then(
       () => this.#connected(),
       (error: unknown) => this.#fail(messageOf(error)),
@@ -209,13 +235,11 @@ export class IceAttempt implements TransportOwner {
   }
 
   #weriftOptions(): Partial<WeriftOptions> {
-    const { servers, turnChoice, ignoredInterfaces, loopback } = this.#options;
+    const { servers, turnChoice } = this.#options;
     const turn = servers.turn[turnChoice % Math.max(1, servers.turn.length)];
     return {
-      // No interface of werift's choosing: it skips veth*, tun*, tap* and takes our own.
       useIpv4: false,
       useIpv6: false,
-      additionalHostAddresses: [...hostAddresses(ignoredInterfaces, loopback)],
       interfaceAddresses: transportKey(this),
       filterCandidatePair: (pair) => this.#mayPair(pair),
       ...(turn === undefined
