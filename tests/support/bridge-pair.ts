@@ -51,7 +51,7 @@ export async function newBridge(
     await exec(['ip', 'link', 'del', tap]);
   });
   await exec(['ip', 'link', 'set', tap, 'up']);
-  let datapath: Datapath | null = null;
+  let crashed = false;
   const self: TestBridge = {
     identity,
     tap,
@@ -62,8 +62,10 @@ export async function newBridge(
     deliver: () => {},
     bridge: createBridge({
       createDatapath: (options) => {
-        datapath = createNativeDatapath(options);
-        return datapath;
+        const native = createNativeDatapath(options);
+        const sendFrame: Datapath['sendFrame'] = (session, type, frame) =>
+          !crashed && native.sendFrame(session, type, frame);
+        return { ...native, sendFrame };
       },
       createHandshake,
       clock: systemClock,
@@ -73,7 +75,7 @@ export async function newBridge(
       notify: (name, body) => notified(self, name, body),
     }),
     crash: async () => {
-      datapath?.close();
+      crashed = true;
       await self.bridge.stop();
     },
     session: async (peer) => {
