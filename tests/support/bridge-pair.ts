@@ -13,6 +13,7 @@ import type { SessionDescription } from '../../tincan-bridge/protocol/descriptio
 import type {
   IceServers,
   Notification,
+  Params,
   SessionStatus,
 } from '../../tincan-bridge/protocol/schema.ts';
 import type { T } from './harness.ts';
@@ -41,6 +42,7 @@ export async function newBridge(
   t: T,
   identity: TestIdentity,
   servers: IceServers = noServers,
+  trust: Params<'open'>['trust'] = null,
 ): Promise<TestBridge> {
   const tap = `evs${process.pid % 100_000}x${made++}`;
   await exec(['ip', 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
@@ -76,6 +78,7 @@ export async function newBridge(
     tap: InterfaceName.parse(tap),
     certificate: identity.certificate,
     key: identity.key,
+    trust,
     servers,
     ignoredInterfaces: [],
     mtu: null,

@@ -25,7 +25,7 @@ import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts
 import type { Status } from '../../../../controller/local-api/schema.ts';
 import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { sampleStatus } from '../../../support/sample-status.ts';
+import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('local api');
 
@@ -54,6 +54,7 @@ async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promi
   const deps: Deps = {
     status: async () => makeStatus(),
     version: '1.2.3',
+    trust: noTrust,
     tap: (signal, see) => {
       taps.add(see);
       tell();
@@ -125,14 +126,24 @@ test('only the owner may open the socket, and its folder', async (t) => {
 test('a folder that others may write to is refused', async (t) => {
   const { path } = await serve(t);
   chmodSync(path, 0o777);
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
 
 test('a second controller is refused, and the first goes on', async (t) => {
   const { api, path } = await serve(t);
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'already-running');
   assert.deepEqual(await createClient(api.socketPath).version(), { version: '1.2.3' });
@@ -147,7 +158,12 @@ test("a dead controller's socket is replaced", async (t) => {
   await once(spawn(process.execPath, ['-e', script]), 'close');
   assert.ok(existsSync(socketPath), 'the dead one left its socket');
   assert.equal(await codeOf(createClient(socketPath).status()), 'not-running');
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '2' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '2',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());
@@ -158,7 +174,12 @@ test('a file that is no socket is not removed', async (t) => {
   const { path } = await serve(t);
   const inner = mkdtempSync(join(path, 'x'));
   writeFileSync(join(inner, 'controller.sock'), 'precious');
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '',
+  };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
