@@ -138,26 +138,26 @@ export class Members {
       this.counters.limitedStanzas += 1;
       return;
     }
-    this.#admit(from, text);
+    if (!this.#admit(from, text)) this.counters.refusedAnnouncements += 1;
   }
 
-  #admit(from: Jid, text: string): void {
+  #admit(from: Jid, text: string): boolean {
     const place = { overlay: this.#config.overlay, jid: from.full, account: from.bare };
     if (!isMember(this.#state, from.bare)) {
       this.#refused.delete(from.full); // removed from the roster since it was refused
-      return;
+      return false;
     }
     const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
-    const wasRefused = this.#refused.delete(from.full);
+    this.#refused.delete(from.full);
     if (admission.kind === 'admitted') {
       const { node, name, issuedAtMs } = admission;
       this.advance({ kind: 'announced', jid: from.full, node, name, issuedAtMs });
-      return;
+      return true;
     }
-    if (!wasRefused) this.counters.refusedAnnouncements += 1;
     this.advance({ kind: 'unavailable', jid: from.full });
     if (admission.reason === 'untrusted') this.#keepRefused(from, text);
     this.#report(from.bare, admission.name, admission.detail, admission.change);
+    return false;
   }
 
   #keepRefused(from: Jid, text: string): void {

@@ -132,7 +132,7 @@ const entries: readonly Entry[] = [
   },
   {
     packages: /^werift$/,
-    files: /^tincan-bridge\/ice\//,
+    files: /^tincan-bridge\/ice\/|^tests\/contract\//,
     why: 'ICE only: its DTLS authenticates nobody',
   },
   {

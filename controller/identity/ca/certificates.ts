@@ -189,12 +189,16 @@ export async function makeRevocationList(
       entries: revoked.map(({ serial, atMs }) => ({
         serialNumber: serial,
         revocationDate: new Date(atMs),
+        // An entry without extensions would be written with an empty list of them, which section
+        // 5.1 does not allow.
+        invalidity: new Date(atMs),
       })),
       extensions: [await authorityKeyId(signer), crlNumber(number)],
     },
     webcrypto,
   );
-  return pem(list);
+  // The library says "CRL"; RFC 7468 section 6 and every other program say "X509 CRL".
+  return pem(list).replace(/(?<=-----(BEGIN|END) )CRL(?=-----)/g, 'X509 CRL');
 }
 
 /** CRLNumber (RFC 5280 section 5.2.3), a DER INTEGER. */
