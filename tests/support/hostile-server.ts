@@ -8,10 +8,14 @@ import { join } from 'node:path';
 import { systemClock } from '../../base/clock.ts';
 import { OverlayId } from '../../base/ids.ts';
 import { loadIdentity, type NodeIdentity, PeerAuthority } from '../../controller/identity/index.ts';
+import { evioNamespace } from '../../controller/signal/core/stanza.ts';
 import { temporaryFolder } from './identities.ts';
 import type { Scope } from './scope.ts';
 
-/** `account announcement` in each line: whose announcements become which; `inject` adds one. */
+/** The account `inject` must be a member for the injected one to be looked at. */
+export const injectedJid = 'inject@lab.test/evio';
+
+/** The file holds `JID announcement` lines: whose announcement becomes which; `inject` adds one. */
 const lua = (file: string): string => `
 local filters = require "util.filters";
 local b64 = require "util.encodings".base64;
@@ -31,7 +35,7 @@ local function plan()
 end
 
 local function evio(stanza)
-  for child in stanza:childtags("evio") do return child end
+  return stanza:get_child("evio", "${evioNamespace}");
 end
 
 local function rewrite(stanza, session)
@@ -41,6 +45,7 @@ local function rewrite(stanza, session)
   local child = evio(stanza);
   if not child then return stanza end
   local from = stanza.attr.from or "";
+  if from == "${injectedJid}" then return stanza end
   if stanza.name == "presence" then
     for jid, text in pairs(swaps) do
       if from == jid then
@@ -51,9 +56,9 @@ local function rewrite(stanza, session)
         c:text(text);
       end
     end
-    local injected = swaps["inject@lab.test/evio"];
+    local injected = swaps["${injectedJid}"];
     if injected and session.full_jid then
-      local copy = st.presence({ from = "inject@lab.test/evio", to = session.full_jid })
+      local copy = st.presence({ from = "${injectedJid}", to = session.full_jid })
         :tag("evio", { xmlns = child.attr.xmlns }):text(injected):up();
       module:log("info", "HOSTILE injected");
       session.send(copy);
@@ -88,9 +93,6 @@ export interface HostileServer {
   attack(jids: Readonly<Record<string, string>>): void;
   relent(): void;
 }
-
-/** The account `inject` must be a member for the injected one to be looked at. */
-export const injectedJid = 'inject@lab.test/evio';
 
 export async function hostileServer(scope: Scope): Promise<HostileServer> {
   const stateDirectory = temporaryFolder(scope);
