@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../../../base/clock.ts';
 import { EvioError } from '../../../../base/errors.ts';
+import { NodeId, OverlayId } from '../../../../base/ids.ts';
 import { silentLogger } from '../../../../base/log.ts';
 import { Secret } from '../../../../base/secret.ts';
 import type { BusEvent } from '../../../../controller/events.ts';
@@ -44,7 +45,11 @@ function folder(t: T): string {
   return path;
 }
 
-async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promise<Bench> {
+async function serve(
+  t: T,
+  makeStatus: () => Status = () => sampleStatus,
+  trust: Deps['trust'] = noTrust,
+): Promise<Bench> {
   const path = folder(t);
   const taps = new Set<(event: BusEvent) => void>();
   const waiting: { readonly count: number; readonly done: () => void }[] = [];
@@ -54,7 +59,7 @@ async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promi
   const deps: Deps = {
     status: async () => makeStatus(),
     version: '1.2.3',
-    trust: noTrust,
+    trust,
     tap: (signal, see) => {
       taps.add(see);
       tell();
@@ -121,6 +126,24 @@ test('only the owner may open the socket, and its folder', async (t) => {
   const { api, path } = await serve(t);
   assert.equal(statSync(path).mode & 0o777, 0o700);
   assert.equal(statSync(api.socketPath).mode & 0o777, 0o600);
+});
+
+test('a changed key is accepted by a request of the right form only', async (t) => {
+  const taken: unknown[] = [];
+  const trust: Deps['trust'] = {
+    ...noTrust,
+    accept: async (change) => void taken.push(change),
+  };
+  const { api } = await serve(t, undefined, trust);
+  const client = createClient(api.socketPath);
+  const [from, to] = [NodeId.parse('0'.repeat(32)), NodeId.parse('1'.repeat(32))];
+  const place = { overlay: OverlayId.parse('lab'), account: 'a@b', name: 'n' };
+  await client.acceptKey({ ...place, from, to });
+  assert.deepEqual(taken, [{ ...place, from, to }]);
+  assert.equal(await codeOf(client.forgetKey({ ...place, node: from })), 'request.invalid');
+  assert.equal(await codeOf(client.acceptKey({ ...place, name: '', from, to })), 'request.invalid');
+  assert.equal(taken.length, 1);
+  assert.deepEqual(await client.trust(), { overlays: [] });
 });
 
 test('a folder that others may write to is refused', async (t) => {
