@@ -87,11 +87,20 @@ export function certificateProblem(
   expected: Expected,
   nowMs: number,
 ): string | null {
-  const { ca, overlay, node, revoked } = expected;
+  const { ca, overlay } = expected;
   // The signature first: of what the CA has not signed nothing else is worth reading.
   if (!certificate.checkIssued(ca.x509) || !certificate.verify(ca.x509.publicKey)) {
     return `the certificate is not signed by the CA of overlay ${overlay}`;
   }
+  return contentProblem(certificate, expected, nowMs);
+}
+
+/** The same for a certificate whose signature was good before: what it says, lists and times. */
+export function contentProblem(
+  certificate: X509Certificate,
+  { ca, overlay, node, revoked }: Expected,
+  nowMs: number,
+): string | null {
   if (certificate.ca) return 'the certificate is one of a CA, not of a node';
   if (certificate.subject !== `CN=${node}`) {
     return `the certificate is not of node ${node}`;

@@ -12,6 +12,7 @@ import type { Logger } from '../../base/log.ts';
 import { readNodeCertificate } from '../../base/node-certificate.ts';
 import {
   certificateProblem,
+  contentProblem,
   type OverlayCa,
   placeOf,
   readOverlayCa,
@@ -97,18 +98,25 @@ export class CaTrust implements TrustPolicy {
   }
 
   judge(claim: TrustClaim): Verdict {
-    const { overlay, node, name, certificate } = claim;
+    return this.#judge(claim, certificateProblem);
+  }
+
+  /** Without the signature, which was good when it was judged: hundreds are asked for at a time. */
+  holds(claim: TrustClaim): Verdict {
+    return this.#judge(claim, contentProblem);
+  }
+
+  #judge(
+    { overlay, node, name, certificate }: TrustClaim,
+    problemOf: typeof certificateProblem,
+  ): Verdict {
     const expected = { ca: this.#ca, overlay, node, revoked: this.#revoked };
-    const problem = certificateProblem(certificate, expected, this.#deps.clock.wallNow());
+    const problem = problemOf(certificate, expected, this.#deps.clock.wallNow());
     if (problem !== null) return { accepted: false, reason: problem, pinned: null };
     const signed = placeOf(certificate)?.name;
     if (signed === name) return { accepted: true };
     const reason = `it says that its name is "${name}", its certificate says "${signed}"`;
     return { accepted: false, reason, pinned: null };
-  }
-
-  holds(claim: TrustClaim): Verdict {
-    return this.judge(claim);
   }
 
   /** For the tunnel process, which judges again in each handshake. */

@@ -24,6 +24,7 @@ async function enrol(
   scene: Scene,
   ca: OverlayCaFolder,
   index: number,
+  validity: { readonly nowMs?: number; readonly days?: number } = {},
 ): Promise<{
   readonly node: string;
   readonly changes: Partial<NodeOptions>;
@@ -33,7 +34,7 @@ async function enrol(
   const identity = await load(EvioNode.stateDirectory(scene.lab, name));
   const folder = temporaryFolder(t);
   const [CertFile, crl] = [join(folder, 'node.pem'), join(folder, 'crl.pem')];
-  await ca.sign(identity, name, { out: CertFile });
+  await ca.sign(identity, name, { out: CertFile, ...validity });
   copyFileSync(ca.crlFile, crl);
   const lab = { Policy: 'ca', CaFile: ca.certificateFile, CertFile, CrlFile: crl };
   return { node: identity.node, crl, changes: { config: { Trust: { Overlays: { lab } } } } };
@@ -113,6 +114,27 @@ test('a revoked node loses its links within 60 s and does not come back', async 
     (await a.evio('status')).includes('trust.unusable'),
   );
   assert.equal(await a.peer('b'), undefined);
+}, 120_000);
+
+test('links end within 60 s after a certificate has expired', async (t) => {
+  const scene = await createScene(t, { kinds: ['open', 'open'] });
+  const dayMs = 86_400_000;
+  const ca = await makeOverlayCa(join(temporaryFolder(t), 'ca'), Date.now() - 3 * dayMs);
+  const expiresAtMs = Date.now() + 15_000;
+  const a = scene.start(0, (await enrol(t, scene, ca, 0)).changes);
+  const ofB = await enrol(t, scene, ca, 1, { nowMs: expiresAtMs - dayMs, days: 1 });
+  const b = scene.start(1, ofB.changes);
+  await a.waitUp('b', 14_000);
+  await waitFor('the link ends', async () => (await a.peer('b')) === undefined, {
+    timeoutMs: 75_000,
+    context: () => a.log(),
+  });
+  const lateMs = Date.now() - expiresAtMs;
+  process.stdout.write(`expired to link down: ${lateMs} ms\n`);
+  assert.ok(lateMs < 60_000);
+  await isRefused(a, 'b', /expired at/);
+  assert.equal(await pingOf(b, a, scene), 0);
+  assert.match(await b.evio('status'), /this node is refused by its peers: .*expired/);
 }, 120_000);
 
 test('under policy ca a hostile server puts no node in and no frame through', async (t) => {

@@ -67,13 +67,13 @@ test('what the CA has signed is good, and each thing that is wrong is named', as
   assert.match(judge({ revoked: [serial] }) ?? '', /is revoked/);
   assert.equal(judge({ revoked: [`${serial}0`] }), null);
   assert.match(judge({ pem: ca.certificatePem }) ?? '', /one of a CA/);
-});
+}, 20_000);
 
 test('a CA of the same name and overlay with another key has signed nothing', async (t) => {
   const { judge } = await stage(t);
   const twin = await makeOverlayCa(join(temporaryFolder(t), 'ca'), startMs);
   assert.match(judge({ caPem: twin.certificatePem }) ?? '', /not signed by the CA/);
-});
+}, 20_000);
 
 test('its time is exact at the end and lenient at the begin, and a wrong clock is named', async (t) => {
   const { judge } = await stage(t);
@@ -84,7 +84,7 @@ test('its time is exact at the end and lenient at the begin, and a wrong clock i
   assert.equal(judge({ nowMs: beginMs - 300_000 }), null);
   const early = judge({ nowMs: beginMs - 400_000 }) ?? '';
   assert.match(early, /400 s ahead of our clock: one of the clocks is wrong/);
-});
+}, 20_000);
 
 test('only one self-signed CA certificate can be the CA of an overlay', async (t) => {
   const { ca, pem, selfSigned } = await stage(t);
@@ -93,7 +93,7 @@ test('only one self-signed CA certificate can be the CA of an overlay', async (t
   assert.throws(() => readOverlayCa(`${ca.certificatePem}${pem}`), /2 PEM certificates/);
   assert.throws(() => readOverlayCa(''), /0 PEM certificates/);
   assert.throws(() => readOverlayCa('x'.repeat(9_000)), /at most 8192/);
-});
+}, 20_000);
 
 test('both ends of a handshake judge the same, and without a CA only by the key', async (t) => {
   const { ca, pem, node, selfSigned } = await stage(t);
@@ -105,4 +105,4 @@ test('both ends of a handshake judge the same, and without a CA only by the key'
   const other = await load(temporaryFolder(t));
   assert.match(peerProblem(der(pem), other.node, trust, startMs) ?? '', /shows the key of node/);
   assert.match(peerProblem(new Uint8Array([1]), node, null, startMs) ?? '', /unusable/);
-});
+}, 20_000);

@@ -48,7 +48,7 @@ test('what `evio ca` has made is taken, by relative paths', async (t) => {
   if (overlay.trust.policy !== 'ca') return;
   assert.equal(overlay.trust.ca, ca.certificatePem);
   assert.equal(overlay.trust.crlFile, join(folder, 'ca', 'crl.pem'));
-});
+}, 20_000);
 
 test('each file that cannot work is named at its line', async (t) => {
   const { folder, found } = await stage(t);
@@ -76,7 +76,7 @@ test('each file that cannot work is named at its line', async (t) => {
     { CaFile: 'attic/ca.pem', CertFile: 'attic.pem' },
     /^f:7:13: .*the certificate is for overlay attic/,
   );
-});
+}, 20_000);
 
 test('before the first start there is no identity to compare with', async (t) => {
   const { folder, ca, found } = await stage(t);
@@ -87,4 +87,4 @@ test('before the first start there is no identity to compare with', async (t) =>
   const own = join(folder, 'state', 'certificate.pem');
   writeFileSync(own, 'unreadable');
   assert.deepEqual(found({ CertFile: 'mill.pem' }, 'mill'), []);
-});
+}, 20_000);

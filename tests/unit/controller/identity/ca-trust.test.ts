@@ -48,7 +48,7 @@ async function stage(t: T) {
   return {
     ...{ folder, ca, bob, ofBob, crlFile, clock, open, claim, me },
     changes: () => changes,
-    /** Time for another look at the file. */
+    /** Time for another look at the file; one that is under way still hides it. */
     tick: () => ticks.splice(0).forEach((call) => void call()),
   };
 }
@@ -64,7 +64,7 @@ test('a peer is in by its certificate, under the name in it, until it ends', asy
   assert.match(reasonOf(trust.judge(claim(ofBob.pem, 'me'))), /its certificate says "bob"/);
   clock.wallMs = startMs + 101 * dayMs;
   assert.match(reasonOf(trust.holds(claim(ofBob.pem))), /expired/);
-});
+}, 20_000);
 
 test('a list that is replaced counts at the next look, and others are told', async (t) => {
   const { open, claim, ofBob, bob, ca, crlFile, tick, changes } = await stage(t);
@@ -74,12 +74,14 @@ test('a list that is replaced counts at the next look, and others are told', asy
   tick();
   assert.equal(reasonOf(trust.holds(claim(ofBob.pem))), 'accepted');
   copyFileSync(ca.crlFile, crlFile);
-  tick();
-  await waitFor('the list is read', () => changes() === 1);
+  await waitFor('the list is read', () => {
+    tick();
+    return changes() === 1;
+  });
   assert.match(reasonOf(trust.holds(claim(ofBob.pem))), /is revoked/);
   assert.deepEqual(trust.anchors().revoked, [ofBob.issued.serial]);
   assert.deepEqual([trust.snapshot().crlNumber, trust.snapshot().revoked], [2, 1]);
-});
+}, 20_000);
 
 test('a list that is damaged, foreign, older or gone leaves the last one in use', async (t) => {
   const { folder, open, claim, ofBob, bob, ca, crlFile, tick, changes } = await stage(t);
@@ -98,16 +100,20 @@ test('a list that is damaged, foreign, older or gone leaves the last one in use'
   ];
   for (const [step, why] of steps) {
     step();
-    tick();
-    await waitFor(String(why), () => why.test(problem()));
+    await waitFor(String(why), () => {
+      tick();
+      return why.test(problem());
+    });
     assert.match(problem(), /the list before it is still used/);
     assert.match(reasonOf(trust.holds(claim(ofBob.pem))), /is revoked/);
   }
   assert.equal(changes(), 0);
   copyFileSync(ca.crlFile, crlFile);
-  tick();
-  await waitFor('all is well', () => trust.snapshot().problem === null);
-});
+  await waitFor('all is well', () => {
+    tick();
+    return trust.snapshot().problem === null;
+  });
+}, 20_000);
 
 test('a list that is out of date still revokes, and is reported', async (t) => {
   const { open, claim, ofBob, bob, ca, crlFile, clock } = await stage(t);
@@ -118,7 +124,7 @@ test('a list that is out of date still revokes, and is reported', async (t) => {
   assert.match(reasonOf(trust.holds(claim(ofBob.pem))), /is revoked/);
   assert.equal(trust.snapshot().problem?.code, 'trust.stale');
   assert.match(trust.snapshot().problem?.message ?? '', /out of date since 2026-01-31/);
-});
+}, 20_000);
 
 test('the end of the own certificate is reported before and after', async (t) => {
   const { open, clock, ca, me, crlFile } = await stage(t);
@@ -132,7 +138,7 @@ test('the end of the own certificate is reported before and after', async (t) =>
   await ca.revoke(me.node);
   copyFileSync(ca.crlFile, crlFile);
   assert.match((await open()).snapshot().problem?.message ?? '', /is revoked/);
-});
+}, 20_000);
 
 test('what could never work stops the start', async (t) => {
   const { open, ofBob, bob, folder } = await stage(t);
@@ -151,4 +157,4 @@ test('what could never work stops the start', async (t) => {
   const other = await makeOverlayCa(join(folder, 'other'), startMs);
   await fails({ ca: other.certificatePem }, /not signed by the CA/);
   await fails({ crlFile: other.crlFile }, /did not sign/);
-});
+}, 20_000);
