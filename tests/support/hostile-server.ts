@@ -4,6 +4,7 @@
  * file that switches it on.
  */
 import { rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../base/clock.ts';
 import { OverlayId } from '../../base/ids.ts';
@@ -97,7 +98,7 @@ export interface HostileServer {
 export async function hostileServer(scope: Scope): Promise<HostileServer> {
   const stateDirectory = temporaryFolder(scope);
   // Prosody reads it as nobody: not in the folder of the attacker's key.
-  const file = join('/tmp', `evio-hostile-${process.pid}`);
+  const file = join(tmpdir(), `evio-hostile-${process.pid}`);
   scope.defer(() => rmSync(file, { force: true }));
   const attacker = await loadIdentity({ stateDirectory, expectedNode: null, nowMs: Date.now() });
   const authority = new PeerAuthority({
