@@ -61,10 +61,21 @@ export interface DeviceConfig {
   readonly autoDelete: boolean;
 }
 
+export type TrustConfig =
+  | { readonly policy: 'roster' }
+  | {
+      readonly policy: 'ca';
+      /** PEM of the CA's certificate, and of the one that it signed for this node. */
+      readonly ca: string;
+      readonly certificate: string;
+      /** Absolute path of the revocation list, or null for none. */
+      readonly crlFile: string | null;
+    };
+
 export interface OverlayConfig {
   readonly overlay: OverlayId;
   readonly signal: SignalConfig;
-  readonly trust: { readonly policy: 'roster' };
+  readonly trust: TrustConfig;
   readonly links: {
     readonly stun: readonly StunConfig[];
     readonly turn: readonly TurnConfig[];

@@ -11,6 +11,7 @@ import type {
   OverlayConfig,
   SignalConfig,
   StunConfig,
+  TrustConfig,
   TurnConfig,
 } from './config.ts';
 import { type HostPort, parseHostPort } from './core/address.ts';
@@ -61,7 +62,7 @@ function overlayConfig(
   return {
     overlay,
     signal: signalConfig(signal, ['Signal', 'Overlays', overlay], sources),
-    trust: { policy: file.Trust.Overlays[overlay]?.Policy ?? 'roster' },
+    trust: trustConfig(file, overlay, sources),
     links: {
       stun: (own?.Stun ?? general.Stun).map((text): StunConfig => hostPort(text, ports.stun)),
       turn,
@@ -70,6 +71,27 @@ function overlayConfig(
       ],
     },
     device: deviceConfig(file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice),
+  };
+}
+
+function trustConfig(file: ConfigFile, overlay: OverlayId, sources: Sources): TrustConfig {
+  const entry = file.Trust.Overlays[overlay];
+  if (entry?.Policy !== 'ca') return { policy: 'roster' };
+  const path: JsonPath = ['Trust', 'Overlays', overlay];
+  const { Broker } = file;
+  const ca = sources.overlayCa([...path, 'CaFile'], entry.CaFile ?? '');
+  return {
+    policy: 'ca',
+    ca,
+    certificate: sources.nodeCertificate([...path, 'CertFile'], entry.CertFile ?? '', ca, {
+      overlay,
+      name: Broker.NodeName ?? nodeNameFrom(hostname()),
+      stateDirectory: Broker.StateDirectory,
+    }),
+    crlFile:
+      entry.CrlFile === undefined
+        ? null
+        : sources.revocationList([...path, 'CrlFile'], entry.CrlFile),
   };
 }
 

@@ -122,16 +122,20 @@ const SignalOverlay = z.strictObject({
 });
 
 const TrustOverlay = z.strictObject({
-  Policy: z
-    .enum(['roster'], {
-      error: ({ input }) =>
-        input === 'ca' ? 'must be "roster": "ca" is not supported yet' : 'must be "roster"',
-    })
-    .default('roster')
-    .meta({
-      description:
-        "Whom to accept: accounts of the roster, each key pinned when first seen ('roster').",
-    }),
+  Policy: z.enum(['roster', 'ca']).default('roster').meta({
+    description:
+      'Whom to accept. roster: accounts of the roster, each key pinned when first seen. ca: of those only nodes with a certificate that the CA of the overlay has signed.',
+  }),
+  CaFile: FilePath.optional().meta({
+    description: "Certificate of the overlay's CA (PEM, exactly one), for policy ca.",
+  }),
+  CertFile: FilePath.optional().meta({
+    description: "This node's certificate, signed by that CA (PEM, exactly one), for policy ca.",
+  }),
+  CrlFile: FilePath.optional().meta({
+    description:
+      'Revocation list of that CA (PEM), read again within seconds when the file changes. Default: none, so nothing is ever revoked.',
+  }),
 });
 
 const Turn = z.strictObject({

@@ -75,7 +75,7 @@ export interface Events {
   };
   /**
    * A member is no longer reachable through the server. `left` (it said so, or its presence became
-   * unavailable), `removed` (no longer a member: its links end), `signal-lost` (we are offline).
+   * unavailable), `removed` (no longer a member, or no longer trusted: its links end), `signal-lost` (we are offline).
    */
   'signal.peerLost': {
     readonly overlay: OverlayId;
@@ -100,7 +100,12 @@ export interface Events {
     readonly account: string;
     readonly name: string;
     readonly problem: Problem;
+    /** It shows another key than the pinned one: both node ids. */
+    readonly change: { readonly from: NodeId; readonly to: NodeId } | null;
   };
+
+  /** What an overlay's policy rests on has changed: who was judged before is to be judged again. */
+  'trust.changed': { readonly overlay: OverlayId };
 
   /** This node wants a session with `peer`. Repeated until it is up or unwanted. */
   'topology.linkWanted': { readonly overlay: OverlayId; readonly peer: NodeId };

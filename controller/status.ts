@@ -7,6 +7,7 @@ import type { NodeId, OverlayId } from '../base/ids.ts';
 import type { Config, OverlayConfig } from '../config/config.ts';
 import type { BridgeController } from './bridge-controller/index.ts';
 import type { BusEvent, Events, StunServer, TurnServer } from './events.ts';
+import type { OverlayTrust } from './identity/index.ts';
 import type { BridgeStatus, LinkManager, SessionStatus } from './link-manager/index.ts';
 import type { DeviceStatus, OverlayStatus, PeerStatus, Status } from './local-api/index.ts';
 
@@ -35,6 +36,7 @@ export interface StatusDeps {
   readonly clock: Clock;
   readonly links: LinkManager;
   readonly bridges: BridgeController;
+  readonly trust: Pick<OverlayTrust, 'snapshot'>;
 }
 
 export class StatusBoard {
@@ -63,6 +65,7 @@ export class StatusBoard {
       case 'signal.peerSeen': {
         const { peer, name, account } = seen.event;
         memory.seen.set(peer, { name, account, reachable: true });
+        memory.refused = memory.refused.filter((r) => r.account !== account || r.name !== name);
         return;
       }
       case 'signal.peerLost': {
@@ -107,6 +110,7 @@ export class StatusBoard {
     const host = bridges.snapshot(overlay);
     return {
       overlay,
+      trust: this.#deps.trust.snapshot(overlay),
       signal: this.#signal(config, memory),
       device: host !== null && 'device' in host ? deviceStatus(host.device) : null,
       deviceProblem: host !== null && 'problem' in host ? host.problem : null,
@@ -131,7 +135,7 @@ export class StatusBoard {
       account: config.signal.account,
       problem: memory.signal?.problem ?? null,
       retryInMs: memory.signal?.retryInMs ?? null,
-      refused: memory.refused.map(({ account, name, problem }) => ({ account, name, problem })),
+      refused: memory.refused.map(({ overlay: _, ...refused }) => refused),
     };
   }
 }

@@ -24,6 +24,7 @@ export function checkRules(value: unknown): readonly Violation[] {
   return [
     ...checkOverlayNames(value, overlays),
     ...entries(value, ['Signal', 'Overlays']).flatMap(([path, entry]) => checkLogin(path, entry)),
+    ...entries(value, ['Trust', 'Overlays']).flatMap(([path, entry]) => checkTrust(path, entry)),
     ...checkTurns(value),
     ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) =>
       checkDevice([...path, 'NetDevice'], entry['NetDevice']),
@@ -76,6 +77,17 @@ function checkLogin(path: JsonPath, entry: Json): Violation[] {
       return { path: [...path, key], message, atKey: true };
     }),
   ];
+}
+
+function checkTrust(path: JsonPath, entry: Json): Violation[] {
+  if (entry['Policy'] === 'ca') {
+    const missing = ['CaFile', 'CertFile'].filter((key) => !Object.hasOwn(entry, key));
+    return missing.map((key) => ({ path, message: `needs ${key} for Policy "ca"` }));
+  }
+  const unused = ['CaFile', 'CertFile', 'CrlFile'].filter((key) => Object.hasOwn(entry, key));
+  return unused.map((key): Violation => {
+    return { path: [...path, key], message: 'is only for Policy "ca"', atKey: true };
+  });
 }
 
 function checkPassword(path: JsonPath, entry: Json): Violation[] {

@@ -14,6 +14,7 @@ import type { SessionDescription } from '../../tincan-bridge/protocol/descriptio
 import type {
   IceServers,
   Notification,
+  Params,
   SessionStatus,
 } from '../../tincan-bridge/protocol/schema.ts';
 import type { T } from './harness.ts';
@@ -44,6 +45,7 @@ export async function newBridge(
   t: T,
   identity: TestIdentity,
   servers: IceServers = noServers,
+  trust: Params<'open'>['trust'] = null,
 ): Promise<TestBridge> {
   const tap = `evs${process.pid % 100_000}x${made++}`;
   await exec(['ip', 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
@@ -89,6 +91,7 @@ export async function newBridge(
     tap: InterfaceName.parse(tap),
     certificate: identity.certificate,
     key: identity.key,
+    trust,
     servers,
     ignoredInterfaces: [],
     mtu: null,

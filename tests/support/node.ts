@@ -98,6 +98,11 @@ export class EvioNode {
     this.#child = this.#spawn();
   }
 
+  /** State directory of the node of that name, whether or not it was started yet. */
+  static stateDirectory(lab: Lab, name: string): string {
+    return join(lab.folder, name, 'state');
+  }
+
   get pid(): number {
     return this.#child.pid;
   }

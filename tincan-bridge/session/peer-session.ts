@@ -26,7 +26,7 @@ import {
   type TimerId,
 } from './core/session-state.ts';
 import { handshakeRetransmitMs } from './core/timers.ts';
-import { peerProblem } from './peer-certificate.ts';
+import { type PeerTrust, peerProblem } from './peer-certificate.ts';
 import { Traffic } from './traffic.ts';
 
 export type PathSummary = Notification<'pathChanged'>['path'];
@@ -55,6 +55,8 @@ export interface SessionDeps {
   readonly log: Logger;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
   readonly settings: () => SessionSettings;
+  /** The overlay's CA and what it has revoked, or null where peers are pinned. */
+  readonly trust: () => PeerTrust | null;
   readonly nextNumber: () => SessionNumber;
   /** Loopback addresses are candidates: tests only. */
   readonly loopback: boolean;
@@ -293,7 +295,8 @@ export class PeerSession {
   }
 
   #secured(own: SessionNonce, { peerCertificate, keyLogLine }: Secured): void {
-    const problem = peerProblem(peerCertificate, this.peer);
+    const { clock, trust } = this.#deps;
+    const problem = peerProblem(peerCertificate, this.peer, trust(), clock.wallNow());
     if (problem !== null) {
       this.#log.warn('peer was refused', { reason: problem });
       this.#input({ kind: 'insecure', own, reason: problem, refused: true });

@@ -243,6 +243,27 @@ const cases: readonly (readonly [string, string, string, readonly string[]])[] =
     ],
   ],
   [
+    'policy ca without what it rests on',
+    '"LinkManager"',
+    '"Trust": { "Overlays": { "farm": { "Policy": "ca", "CaFile": "ca.pem" } } }, "LinkManager"',
+    ['f:7:36: error: Trust.Overlays.farm: needs CertFile for Policy "ca"'],
+  ],
+  [
+    'files of a CA for policy roster',
+    '"LinkManager"',
+    '"Trust": { "Overlays": { "farm": { "CaFile": "ca.pem", "CrlFile": "crl.pem" } } }, "LinkManager"',
+    [
+      'f:7:38: error: Trust.Overlays.farm.CaFile: is only for Policy "ca"',
+      'f:7:58: error: Trust.Overlays.farm.CrlFile: is only for Policy "ca"',
+    ],
+  ],
+  [
+    'a policy that does not exist',
+    '"LinkManager"',
+    '"Trust": { "Overlays": { "farm": { "Policy": "CA" } } }, "LinkManager"',
+    ['f:7:48: error: Trust.Overlays.farm.Policy is "CA": must be "roster" or "ca"'],
+  ],
+  [
     'several mistakes at once, in the order of the lines',
     '"Broker": { "Overlays": ["farm", "barn"] }',
     '"Broker": { "Overlays": ["farm", "barn", "barn"], "LogLevel": "loud", "RunDirectory": "run" }',

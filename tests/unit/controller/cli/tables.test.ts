@@ -35,9 +35,11 @@ test('the status shows what is wrong and what to do', () => {
     '  TURN        none',
     '              no TURN server: peers behind symmetric NATs may stay unreachable',
     '  peers       1 of 2 online: 1 direct',
+    '  trust       roster, keys pinned when first seen',
     '  refused     barn-gw (eve@farm.example)',
     '              its key is not the pinned one [peer.untrusted]',
-    '              to do: see the reason; a changed key needs `evio trust accept`',
+    '              to do: see the reason; a key that was changed on purpose needs `evio trust accept`',
+    '              was it meant? evio trust accept --overlay farm --account eve@farm.example --name barn-gw --from 0123456789abcdef0123456789abcdef --to 00000000000000000000000000000bad',
   ]);
 });
 
