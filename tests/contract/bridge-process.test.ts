@@ -51,6 +51,7 @@ async function openParams(): Promise<Params<'open'>> {
     servers: { stun: [], turn: [] },
     ignoredInterfaces: [],
     mtu: null,
+    trust: null,
     keyLogFile: null,
   };
 }

@@ -147,6 +147,7 @@ export async function startBridge(
       servers,
       ignoredInterfaces: [],
       mtu: null,
+      trust: null,
       keyLogFile: null,
     },
     5_000,
