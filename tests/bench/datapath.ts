@@ -5,6 +5,7 @@
  * Usage: node dist/tests/bench/datapath.js [--seconds N] [--rounds N] [--suite NAME]
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { exec } from '../../base/exec.ts';
@@ -35,7 +36,6 @@ function background(index: 0 | 1, argv: readonly string[], ready: string): Promi
     child.on('exit', (code) => reject(new Error(`${argv.join(' ')} ended with ${code}`)));
     child.stdout?.on('data', (data: Buffer) => {
       if (data.toString().includes(ready)) resolve(child);
-      if (data.toString().startsWith('[{')) process.stdout.write(data);
     });
   });
 }
@@ -83,12 +83,24 @@ async function ping(address: string): Promise<number> {
   return times[Math.floor(times.length / 2)] ?? Number.NaN;
 }
 
+/** CPU seconds that both data paths have used: user and system, in ticks of 10 ms. */
+function cpuSeconds(): number {
+  const ticks = children.slice(0, 2).map((child) => {
+    const stat = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    return Number(stat[11]) + Number(stat[12]);
+  });
+  return ticks.reduce((a, b) => a + b, 0) / 100;
+}
+
 async function measure(): Promise<void> {
   const udp = ['-u', '-b', '0', '-l', '64'];
   for (let round = 0; round < Number(values.rounds); round++) {
     if (values.only.includes('tcp')) {
-      const [raw, ours] = [await iperf('10.1.0.2', []), await iperf('10.2.0.2', [])];
-      const ratio = (ours.mbits / raw.mbits).toFixed(2);
+      const raw = await iperf('10.1.0.2', []);
+      const before = cpuSeconds();
+      const ours = await iperf('10.2.0.2', []);
+      const cost = ((cpuSeconds() - before) / ((ours.mbits * seconds) / 8000)).toFixed(2);
+      const ratio = `${(ours.mbits / raw.mbits).toFixed(2)}, ${cost} CPU s/GB both ends`;
       process.stdout.write(
         `tcp  raw ${raw.mbits.toFixed(0)} ours ${ours.mbits.toFixed(0)} Mbit/s, ${ratio}\n`,
       );

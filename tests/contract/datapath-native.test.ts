@@ -1,5 +1,6 @@
 /** The native data path passes the contract, and what only it has: a TAP, super-frames, C++. */
 import assert from 'node:assert/strict';
+import { Worker } from 'node:worker_threads';
 import { EvioError } from '../../base/errors.ts';
 import { InterfaceName, NodeId } from '../../base/ids.ts';
 import { loadAddon } from '../../tincan-bridge/datapath/addon.ts';
@@ -172,14 +173,25 @@ test('arguments of the wrong kind throw and do no harm', () => {
   }
 });
 
-test.unless(why, 'a worker that ends with an open data path leaves nothing', async (t) => {
-  const { Worker } = await import('node:worker_threads');
-  const tap = await makeTap(t, `t${process.pid}w`);
+async function startWorker(tap: string): Promise<Worker> {
   const script = new URL('./datapath-worker.js', import.meta.url);
   const worker = new Worker(script, { workerData: { tap } });
   await new Promise((resolve) => worker.once('message', resolve));
+  return worker;
+}
+
+test.unless(why, 'a worker that ends with an open data path leaves nothing', async (t) => {
+  const tap = await makeTap(t, `t${process.pid}w`);
+  const worker = await startWorker(tap);
   await worker.terminate();
-  const again = createNativeDatapath({ tap, nodeId, onUpcalls });
-  t.defer(() => again.close());
-  await until('usable again', () => again.counters().upcalls >= 0);
+  createNativeDatapath({ tap, nodeId, onUpcalls }).close();
+});
+
+test.unless(why, 'what onUpcalls throws is an uncaught exception', async (t) => {
+  const worker = await startWorker(await makeTap(t, `t${process.pid}e`));
+  const error = new Promise((resolve) => worker.once('error', resolve));
+  const exit = new Promise((resolve) => worker.once('exit', resolve));
+  worker.postMessage('throw');
+  assert.match(String(await error), /thrown by onUpcalls/);
+  await exit;
 });

@@ -149,10 +149,18 @@ export function datapathSuite(name: string, why: string | null, make: MakeNode):
     assert.deepEqual(b.upcalls[1], { ...wanted, bytes: Uint8Array.of(22, 9) });
   });
 
-  test('a port that is taken is refused with the reason', async (t) => {
+  test('a port that is taken is refused, and free once its socket is closed', async (t) => {
     const a = await make(t, id(0));
-    const { port } = a.datapath.openSocket(4, a.address, 0);
+    const { socket, port } = a.datapath.openSocket(4, a.address, 0);
     assert.throws(() => a.datapath.openSocket(4, a.address, port), isCode('host.command-failed'));
+    a.datapath.closeSocket(socket);
+    a.datapath.closeSocket(socket);
+    const again = a.datapath.openSocket(4, a.address, port);
+    assert.equal(again.port, port);
+    const to = { address: a.address, port };
+    assert.equal(a.datapath.sendDatagram(socket, to, Uint8Array.of(1)), false);
+    assert.equal(a.datapath.sendDatagram(again.socket, to, new Uint8Array(65_508)), false);
+    assert.equal(a.datapath.counters().sendErrors, 2);
   });
 
   for (const suite of ['aes-128-gcm', 'aes-256-gcm', 'chacha20-poly1305'] as const) {

@@ -11,11 +11,8 @@ import { exec } from '../../base/exec.ts';
 import { InterfaceName, NodeId } from '../../base/ids.ts';
 import { silentLogger } from '../../base/log.ts';
 import { createNativeDatapath } from '../../tincan-bridge/datapath/native.ts';
-import {
-  IceAttempt,
-  type IceDeps,
-  type SelectedPath,
-} from '../../tincan-bridge/ice/ice-attempt.ts';
+import type { IceDeps, SelectedPath } from '../../tincan-bridge/ice/agent.ts';
+import { IceAttempt } from '../../tincan-bridge/ice/ice-attempt.ts';
 import { DatagramRouter } from '../../tincan-bridge/ice/router.ts';
 import type { IceServers } from '../../tincan-bridge/protocol/schema.ts';
 import { noServers, until } from '../support/bridge-pair.ts';

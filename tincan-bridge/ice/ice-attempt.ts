@@ -10,22 +10,18 @@ import {
   type CandidatePair,
   CandidatePairState,
   Connection,
-  classes,
-  Message,
-  methods,
   parseMessage,
   StunOverTurnProtocol,
   StunProtocol,
   type IceOptions as WeriftOptions,
 } from 'werift';
-import { type Clock, every } from '../../base/clock.ts';
+import { every } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
-import type { Logger } from '../../base/log.ts';
 import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
-import type { IceServers } from '../protocol/schema.ts';
 import type { PathFacts } from '../session/core/path.ts';
 import { addressKind, hostAddresses, overlaySubnets } from './addresses.ts';
+import type { IceDeps, IceOptions, SelectedPath } from './agent.ts';
 import {
   type CandidatePolicy,
   formatReflexive,
@@ -34,8 +30,8 @@ import {
 } from './candidates.ts';
 import { OwnTransport, type TransportOwner, transportKey } from './own-transport.ts';
 import { ReflexiveQuery, resolveStun } from './reflexive.ts';
+import { Relays } from './relays.ts';
 import type { DatagramRouter } from './router.ts';
-import { StreamRelay } from './stream-relay.ts';
 
 /**
  * Relayed pairs are held back for this long after checks began: werift takes the first pair that
@@ -44,8 +40,8 @@ import { StreamRelay } from './stream-relay.ts';
 const relayDelayMs = 250;
 /** Failed pairs are tried again this often: werift gives each 1.5 s, the peer may begin later. */
 const retryPairsMs = 2_500;
-/** Channel and permission are renewed this often; a permission lives 300 s (RFC 8656 section 9). */
-const renewChannelMs = 240_000;
+/** A host without an address is looked at again this often. */
+const noAddressMs = 200;
 /** Gathering is told complete after this, whatever is still silent. */
 const gatherMs = 5_000;
 /** DTLS datagrams that may wait until their sender's address is validated. */
@@ -53,45 +49,9 @@ const maxEarly = 4;
 /** Remote candidates that are kept. */
 const maxRemote = 32;
 
-export interface IceDeps {
-  readonly datapath: Datapath;
-  readonly router: DatagramRouter;
-  readonly clock: Clock;
-  readonly log: Logger;
-}
-
 interface Remote {
   readonly parsed: ParsedCandidate;
   readonly candidate: Candidate;
-}
-
-export interface SelectedPath {
-  readonly path: Path;
-  readonly facts: PathFacts;
-  readonly local: string;
-  readonly remote: string;
-}
-
-export interface IceEvents {
-  /** All candidates of ours so far. Called again when more are found; the last time `complete`. */
-  readonly onCandidates: (candidates: readonly string[], complete: boolean) => void;
-  /** ICE has validated and chosen a pair. */
-  readonly onSelected: (selected: SelectedPath) => void;
-  /** A DTLS datagram from a validated address. */
-  readonly onRecord: (bytes: Uint8Array) => void;
-  /** It cannot be used (any more). */
-  readonly onFailed: (reason: string) => void;
-}
-
-export interface IceOptions {
-  readonly controlling: boolean;
-  readonly servers: IceServers;
-  /** Which TURN server of the list: counted up by attempt, so that a dead one is left. */
-  readonly turnChoice: number;
-  readonly ignoredInterfaces: readonly string[];
-  /** Loopback addresses are candidates too: tests only. */
-  readonly loopback: boolean;
-  readonly events: IceEvents;
 }
 
 /** RFC 8445 section 5.3 wants 24 and 128 bits; werift's own password has 88. */
@@ -112,20 +72,23 @@ export class IceAttempt implements TransportOwner {
   readonly #queries = new Map<OwnTransport, ReflexiveQuery>();
   readonly #local: string[] = [];
   readonly #remote = new Map<string, Remote>();
-  readonly #relays = new Set<StunOverTurnProtocol>();
+  readonly #relays: Relays;
   readonly #seenAs = new Map<string, string>();
   #early: Array<{ readonly from: Endpoint; readonly bytes: Uint8Array }> = [];
   #complete = false;
   #begun = false;
+  #started = false;
   #relaysAllowed = false;
   #selected: CandidatePair | null = null;
-  #stream: StreamRelay | null = null;
 
   constructor(deps: IceDeps, options: IceOptions) {
     this.#deps = deps;
     this.#options = options;
     this.datapath = deps.datapath;
     this.router = deps.router;
+    this.#relays = new Relays(deps, this.#life.signal, (from, bytes) =>
+      this.#received(from, bytes),
+    );
     this.#policy = { loopback: options.loopback, overlays: overlaySubnets() };
     this.#connection = new Connection(options.controlling, this.#weriftOptions());
     // Without this it asks a public server (pitfall 3); ours are asked by ReflexiveQuery.
@@ -138,8 +101,25 @@ export class IceAttempt implements TransportOwner {
     });
   }
 
-  /** Starts gathering. Host candidates come before this returns to the event loop. */
+  /**
+   * Starts gathering as soon as this host has an address: at boot, or with a cable that was just
+   * plugged, there is none for a moment, and werift gathers once.
+   */
   start(): void {
+    const { clock } = this.#deps;
+    const addresses = hostAddresses(this.#options.ignoredInterfaces, this.#options.loopback);
+    if (addresses.length === 0) {
+      clock.after(noAddressMs, this.#life.signal, () => this.start());
+      return;
+    }
+    // No interface of werift's choosing: it skips veth*, tun*, tap* and takes our own.
+    this.#connection.options.additionalHostAddresses = [...addresses];
+    this.#gather();
+    this.#started = true;
+    this.#connect();
+  }
+
+  #gather(): void {
     const { signal } = this.#life;
     const gathering = this.#connection.gatherCandidates();
     const reflexive = this.#gatherReflexive();
@@ -167,6 +147,12 @@ export class IceAttempt implements TransportOwner {
     this.#begun = true;
     this.#connection.setRemoteParams({ iceLite: false, usernameFragment: ufrag, password });
     this.addCandidates(candidates);
+    this.#connect();
+  }
+
+  /** Checks begin when both sides' candidates can be paired. */
+  #connect(): void {
+    if (!this.#begun || !this.#started || this.#life.signal.aborted) return;
     this.#connection.connect().then(
       () => this.#connected(),
       (error: unknown) => this.#fail(messageOf(error)),
@@ -207,7 +193,7 @@ export class IceAttempt implements TransportOwner {
   /** Sockets on which the peer's records may arrive. */
   get sockets(): readonly SocketNumber[] {
     const own = this.#transports.filter((t) => !t.closed).map((t) => t.socket);
-    return this.#stream === null ? own : [...own, this.#stream.socket];
+    return [...own, ...this.#relays.sockets];
   }
 
   /** Sends a DTLS datagram over the selected pair; before there is one, nothing. */
@@ -222,11 +208,11 @@ export class IceAttempt implements TransportOwner {
   async close(): Promise<void> {
     if (this.#life.signal.aborted) return;
     this.#life.abort();
-    await this.#giveBackRelays();
+    await this.#relays.giveBack();
     // Ends werift's scheduling loop even if a late gathering overwrites the state `closed`.
     await this.#connection.addRemoteCandidate(undefined);
     await this.#connection.close();
-    this.#stream?.close();
+    this.#relays.close();
     for (const transport of this.#transports) await transport.close();
     this.#early = [];
   }
@@ -245,18 +231,15 @@ export class IceAttempt implements TransportOwner {
   }
 
   record(_transport: OwnTransport, from: Endpoint, bytes: Uint8Array): void {
-    if (this.#isValidated(from)) this.#options.events.onRecord(bytes);
-    else if (this.#early.length < maxEarly) this.#early.push({ from, bytes });
+    this.#received(from, bytes);
   }
 
   #weriftOptions(): Partial<WeriftOptions> {
-    const { servers, turnChoice, ignoredInterfaces, loopback } = this.#options;
+    const { servers, turnChoice } = this.#options;
     const turn = servers.turn[turnChoice % Math.max(1, servers.turn.length)];
     return {
-      // No interface of werift's choosing: it skips veth*, tun*, tap* and takes our own.
       useIpv4: false,
       useIpv6: false,
-      additionalHostAddresses: [...hostAddresses(ignoredInterfaces, loopback)],
       interfaceAddresses: transportKey(this),
       filterCandidatePair: (pair) => this.#mayPair(pair),
       ...(turn === undefined
@@ -324,7 +307,7 @@ export class IceAttempt implements TransportOwner {
   }
 
   #mayPair(pair: CandidatePair): boolean {
-    if (pair.protocol instanceof StunOverTurnProtocol) this.#watchRelay(pair.protocol);
+    if (pair.protocol instanceof StunOverTurnProtocol) this.#relays.watch(pair.protocol);
     const relayed = pair.localCandidate.type === 'relay' || pair.remoteCandidate.type === 'relay';
     if (relayed && !this.#relaysAllowed) return false;
     return !this.#connection.candidatePairs.some(
@@ -336,22 +319,8 @@ export class IceAttempt implements TransportOwner {
     );
   }
 
-  /** What a relay hands over and is not STUN: DTLS of the peer, or data before the channel is ours. */
-  #watchRelay(protocol: StunOverTurnProtocol): void {
-    if (this.#relays.has(protocol)) return;
-    this.#relays.add(protocol);
-    protocol.turn.onData.subscribe((data, [address, port]) => {
-      const first = data[0] ?? 0;
-      if (first < 20 || first > 63 || this.#life.signal.aborted) return;
-      const { transport } = protocol.turn;
-      if (first !== 23) this.#relayed({ address, port }, data);
-      else if (transport instanceof OwnTransport) {
-        this.datapath.injectDatagram(transport.socket, { address, port }, data);
-      } else this.#stream?.receive(data);
-    });
-  }
-
-  #relayed(from: Endpoint, bytes: Uint8Array): void {
+  #received(from: Endpoint, bytes: Uint8Array): void {
+    if (this.#life.signal.aborted) return;
     if (this.#isValidated(from)) this.#options.events.onRecord(bytes);
     else if (this.#early.length < maxEarly) this.#early.push({ from, bytes });
   }
@@ -394,7 +363,7 @@ export class IceAttempt implements TransportOwner {
       family: address.includes(':') ? 6 : 4,
     };
     const path = relay
-      ? await this.#relayPath(protocol, { address, port })
+      ? await this.#relays.path(protocol, { address, port })
       : this.#directPath(protocol, { address, port });
     const text = (host: string, number: number): string =>
       host.includes(':') ? `[${host}]:${number}` : `${host}:${number}`;
@@ -406,37 +375,6 @@ export class IceAttempt implements TransportOwner {
     return transport instanceof OwnTransport
       ? { kind: 'udp', socket: transport.socket, to }
       : { kind: 'none' };
-  }
-
-  async #relayPath({ turn }: StunOverTurnProtocol, peer: Endpoint): Promise<Path> {
-    const channel = await turn.getChannel([peer.address, peer.port]);
-    every(this.#deps.clock, renewChannelMs, this.#life.signal, () => {
-      channel.refreshAt = 0; // makes werift bind again, which renews the permission too
-      turn.getChannel(channel.address).catch((error: unknown) => {
-        this.#deps.log.warn('relay channel was not renewed', { error: messageOf(error) });
-      });
-    });
-    const transport: unknown = turn.transport;
-    const server = turn.serverEndpoint;
-    if (transport instanceof OwnTransport && server !== undefined) {
-      const to = { address: server[0], port: server[1] };
-      return { kind: 'turn', socket: transport.socket, to, channel: channel.number };
-    }
-    const stream = await StreamRelay.open(this.datapath, (bytes) => {
-      turn.sendData(bytes, channel.address).catch(() => {}); // lost, as a datagram may be
-    });
-    this.#stream = stream;
-    if (this.#life.signal.aborted) stream.close();
-    return { kind: 'udp', socket: stream.socket, to: stream.endpoint };
-  }
-
-  /** Ends allocations at once: werift lets them run out, and a server's quota counts them. */
-  async #giveBackRelays(): Promise<void> {
-    const give = [...this.#relays].map(({ turn }) => {
-      const request = new Message(methods.REFRESH, classes.REQUEST).setAttribute('LIFETIME', 0);
-      return withDeadline(turn.requestWithRetry(request, turn.server), 500, 'end of allocation');
-    });
-    await Promise.allSettled(give);
   }
 
   /** werift keeps the id of every check that ever came in; a session lives for months. */

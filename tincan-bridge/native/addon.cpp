@@ -40,7 +40,11 @@ static void deliver(napi_env env, napi_value callback, void* context, void*) {
       byteArray(env, handle->frames.data(), handle->frames.size())};
   napi_value global = nullptr;
   napi_get_global(env, &global);
-  napi_call_function(env, global, callback, 2, arguments, nullptr);
+  if (napi_call_function(env, global, callback, 2, arguments, nullptr) != napi_pending_exception)
+    return;
+  // Node would only warn about what the callback threw (DEP0168): make it uncaught instead.
+  napi_value error = nullptr;
+  if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
 }
 
 static napi_value open(napi_env env, napi_callback_info info) {

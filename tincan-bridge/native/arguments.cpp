@@ -156,7 +156,7 @@ napi_value numberArray(napi_env env, const double* values, size_t count) {
   napi_value result = nullptr;
   if (napi_create_arraybuffer(env, count * sizeof(double), &data, &buffer) != napi_ok)
     return nullptr;
-  memcpy(data, values, count * sizeof(double));
+  if (count > 0) memcpy(data, values, count * sizeof(double));
   napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &result);
   return result;
 }

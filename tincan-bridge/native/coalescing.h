@@ -16,6 +16,10 @@ class Coalescer {
   /** Takes a frame of at least 14 bytes; its headers may be overwritten. */
   void add(uint8_t* frame, size_t length, bool checksumUndone);
   void flush();
+  /** The run that is held began between these addresses. */
+  bool beganIn(const uint8_t* begin, const uint8_t* end) const {
+    return first_ != nullptr && first_ >= begin && first_ < end;
+  }
 
  private:
   void writePlain(uint8_t* frame, size_t length);

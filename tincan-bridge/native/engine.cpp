@@ -79,10 +79,14 @@ int32_t Engine::openSocket(int family, const char* address, uint16_t port, uint1
 void Engine::closeSocket(int32_t number) {
   SocketEntry* entry = tables_.socket(number);
   if (entry == nullptr) return;
+  const std::shared_ptr<Socket> socket = entry->socket;
   Inbound* inbound = inbound_.get();
-  inbound->commands.post(
-      [socket = entry->socket, inbound](Tables&) { inbound->unwatch(socket); });
+  inbound->commands.post([socket, inbound](Tables&) { inbound->unwatch(socket); });
   change([number](Tables& t) { t.removeSocket(number); });
+  // The port is free once both threads have let go of it: some 100 µs, unless one waits to send.
+  const timespec pause{0, 50'000};
+  for (int i = 0; i < limits::kCloseTurns && socket.use_count() > 1; i++)
+    nanosleep(&pause, nullptr);
 }
 
 bool Engine::sendDatagram(int32_t number, const char* text, uint16_t port, Piece bytes) {

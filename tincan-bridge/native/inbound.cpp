@@ -8,13 +8,16 @@
 
 namespace evio {
 
+// Two sets of buffers in turn, so that a run of frames may go on from one set into the next.
+constexpr size_t kSetBytes = limits::kReceiveBatch * limits::kReceiveBytes;
+
 Inbound::Inbound(const Tap& tap, const NodeId& self, Upcalls* upcalls, EngineCounters* counters)
     : self_(self),
       upcalls_(upcalls),
       counters_(counters),
       coalescer_(tap, counters),
       transmit_(kLaneInbound, self, counters),
-      buffers_(new uint8_t[limits::kReceiveBatch * limits::kReceiveBytes]) {}
+      buffers_(new uint8_t[2 * kSetBytes]) {}
 
 Inbound::~Inbound() {
   if (epoll_ >= 0) close(epoll_);
@@ -79,8 +82,10 @@ bool Inbound::receive(SocketEntry& socket) {
   iovec bytes[limits::kReceiveBatch];
   Address from[limits::kReceiveBatch];
   alignas(cmsghdr) uint8_t control[limits::kReceiveBatch][CMSG_SPACE(sizeof(int)) + 64];
+  uint8_t* buffers = buffers_.get() + set_ * kSetBytes;
+  set_ ^= 1;
   for (size_t i = 0; i < limits::kReceiveBatch; i++) {
-    bytes[i] = {buffers_.get() + i * limits::kReceiveBytes, limits::kReceiveBytes};
+    bytes[i] = {buffers + i * limits::kReceiveBytes, limits::kReceiveBytes};
     msghdr& header = headers[i].msg_hdr;
     header.msg_iov = &bytes[i];
     header.msg_iovlen = 1;
@@ -89,14 +94,14 @@ bool Inbound::receive(SocketEntry& socket) {
     header.msg_control = control[i];
     header.msg_controllen = sizeof control[i];
   }
-  coalescer_.flush();  // it refers to the buffers
+  if (coalescer_.beganIn(buffers, buffers + kSetBytes)) coalescer_.flush();
   const int count =
       recvmmsg(socket.socket->fd, headers, limits::kReceiveBatch, MSG_DONTWAIT, nullptr);
   for (int i = 0; i < count; i++) {
     const size_t length = headers[i].msg_len;
     from[i].length = headers[i].msg_hdr.msg_namelen;
     const size_t step = segmentSize(&headers[i].msg_hdr, length);
-    uint8_t* datagrams = buffers_.get() + static_cast<size_t>(i) * limits::kReceiveBytes;
+    uint8_t* datagrams = buffers + static_cast<size_t>(i) * limits::kReceiveBytes;
     for (size_t at = 0; at < length; at += step)
       handleDatagram(socket, from[i], datagrams + at, std::min(step, length - at));
   }

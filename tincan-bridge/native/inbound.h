@@ -46,6 +46,7 @@ class Inbound {
   int epoll_ = -1;
   int64_t now_ = 0;
   std::unique_ptr<uint8_t[]> buffers_;
+  size_t set_ = 0;
   uint8_t scratch_[kRecordHeaderBytes + 65536];
 };
 

@@ -7,12 +7,8 @@ import { messageOf } from '../../base/errors.ts';
 import type { SessionNonce } from '../../base/ids.ts';
 import type { RecordKeys } from '../datapath/datapath.ts';
 import type { Handshake, HandshakeOptions, HandshakeState } from '../datapath/handshake.ts';
-import {
-  IceAttempt,
-  type IceDeps,
-  type IceOptions,
-  type SelectedPath,
-} from '../ice/ice-attempt.ts';
+import type { IceDeps, IceOptions, SelectedPath } from '../ice/agent.ts';
+import { IceAttempt } from '../ice/ice-attempt.ts';
 import { lingerMs } from './core/timers.ts';
 
 /** Flights that may wait until the handshake begins: the peer may be validated before us. */

@@ -393,7 +393,7 @@ export class PeerSession {
     const timer = new AbortController();
     this.#timers.set(id, timer);
     const { clock, datapath } = this.#deps;
-    clock.after(Math.max(0, atMs - clock.now()), timer.signal, () => {
+    clock.after(Math.max(0, Math.ceil(atMs - clock.now())), timer.signal, () => {
       this.#timers.delete(id);
       const { link } = this.#state;
       const counters = link.kind === 'up' ? datapath.sessionCounters(link.number) : null;

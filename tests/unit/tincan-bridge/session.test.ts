@@ -237,3 +237,11 @@ test('inputs of attempts that were given up change nothing', () => {
     assert.deepEqual([run.state, run.effects], [state, []]);
   }
 });
+
+test('a deadline that wakes a fraction too early is not lost', () => {
+  const run = new Run().at(0, { kind: 'wanted' });
+  run.at(timers.offeredMs - 0.4, { kind: 'timer', id: 'deadline', heardAgoMs: -1 });
+  assert.equal(run.timer('deadline'), timers.offeredMs);
+  run.at(timers.offeredMs, { kind: 'timer', id: 'deadline', heardAgoMs: -1 });
+  assert.equal(run.state.setup.kind, 'pause');
+});

@@ -249,7 +249,10 @@ function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Momen
       }
       return begin(state, at, 'again');
     case 'deadline': {
-      if (now === null || at.nowMs < now.deadlineMs) return stay(state, 'moved');
+      if (now === null) return stay(state, 'over already');
+      // Moved, or the clock woke us a fraction too early: a deadline must never be lost.
+      if (at.nowMs < now.deadlineMs)
+        return step(state, { kind: 'timer', id, atMs: now.deadlineMs });
       const reasons = {
         offered: 'the peer does not answer',
         connecting: 'no path to the peer was found',
