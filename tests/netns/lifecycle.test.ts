@@ -176,6 +176,8 @@ test('a killed controller leaves its devices but no process; the next one takes 
   const beforeB = await holdings(lab, b);
   const monitor = watchDevice(lab, a);
   const tunnel = await tunnelPid(a);
+  const steady = startPing(lab, b.ns, a.address);
+  await nextReply(steady, 3_000);
   const killedMs = performance.now();
   await a.kill('SIGKILL');
   await waitFor('the tunnel process ends by itself', () => !alive(tunnel), { timeoutMs: 4_000 });
@@ -183,7 +185,6 @@ test('a killed controller leaves its devices but no process; the next one takes 
   const address = await lab.exec(a.ns, ['ip', '-brief', 'address', 'show', 'dev', 'ev-lab']);
   assert.match(address, /10\.77\.0\.1\/24/);
 
-  const steady = startPing(lab, b.ns, a.address);
   a.start();
   const backMs = await nextReply(steady, 10_000);
   process.stdout.write(`killed controller: traffic ${backMs} ms after its start\n`);
@@ -203,12 +204,21 @@ test(
     const { lab, a, b } = scene;
     await bothUp(scene);
     const before = await holdings(lab, b);
-    const server = lab.spawn(b.ns, ['iperf3', '-s', '-p', '5301']);
+    const server = lab.spawn(b.ns, ['iperf3', '--forceflush', '-s', '-p', '5301']);
     await server.waitLog('listening');
     const stopsMs: number[] = [];
     const startsMs: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const load = lab.spawn(a.ns, ['iperf3', '-c', b.address, '-p', '5301', '-t', '60']);
+      const load = lab.spawn(a.ns, [
+        'iperf3',
+        '--forceflush',
+        '-c',
+        b.address,
+        '-p',
+        '5301',
+        '-t',
+        '60',
+      ]);
       await load.waitLog('connected to');
       const stopMs = performance.now();
       assert.equal((await a.stop()).code, 0, a.log().slice(-2_000));
