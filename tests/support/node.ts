@@ -27,6 +27,7 @@ const Peer = z.looseObject({
   sentBytes: z.number().nullish(),
   receivedBytes: z.number().nullish(),
   lastError: z.string().nullish(),
+  pathNote: z.string().nullish(),
 });
 const Overlay = z.looseObject({
   overlay: z.string(),
@@ -72,6 +73,7 @@ export interface NodeOptions {
     readonly Address: string;
     readonly User: string;
     readonly Password: string;
+    readonly Transport?: 'udp' | 'tcp' | 'tls';
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
   /** Merged into the file's sections, deeply: what this interface has no name for. */
