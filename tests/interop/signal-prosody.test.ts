@@ -228,6 +228,18 @@ test('a certificate of another domain is refused, though the host is right', asy
   }
 }, 20_000);
 
+test('a certificate that has expired or is not yet valid is refused, and the clock is named', async (t) => {
+  const times = [
+    [{ days: -1 }, /expired.*clock of this host says 20/],
+    [{ notYetValid: true }, /not yet valid.*clock of this host says 20/],
+  ] as const;
+  for (const [certificateTime, says] of times) {
+    const { node } = await stage(t, { certificateTime });
+    const refused = await problem(await node('alice'), 'signal.certificate');
+    assert.match(refused.problem?.message ?? '', says);
+  }
+}, 20_000);
+
 test('after a restart of the server all are back and talk', async (t) => {
   const { node, server } = await stage(t);
   const [alice, bob] = await Promise.all([node('alice'), node('bob')]);

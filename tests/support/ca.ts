@@ -2,7 +2,7 @@
  * A throw-away certificate authority, made by the openssl program so that what our own code must
  * accept was not made by our own code. Owns the files in its folder; never used outside tests.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exec } from '../../base/exec.ts';
 
@@ -20,6 +20,8 @@ export interface CertificateOptions {
   readonly jid?: string;
   /** Default 2; negative: expired already. */
   readonly days?: number;
+  /** It becomes valid only in 2040. */
+  readonly notYetValid?: boolean;
 }
 
 export interface Ca extends Certificate {
@@ -42,6 +44,10 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
       certFile: join(folder, `${options.name}.crt`),
       keyFile: join(folder, `${options.name}.key`),
     };
+    if (options.notYetValid === true) {
+      await issueLater(folder, made, options);
+      return made;
+    }
     const signer = ['-CA', certFile, '-CAkey', keyFile];
     await exec([
       ...['openssl', 'req', '-x509', ...newKey, ...signer],
@@ -53,6 +59,61 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
     return made;
   };
   return { certFile, keyFile, issue };
+}
+
+/** `openssl req -x509` cannot set the start of validity before version 3.4, `openssl ca` can. */
+async function issueLater(
+  folder: string,
+  made: Certificate,
+  options: CertificateOptions,
+): Promise<void> {
+  const config = join(folder, 'later.cnf');
+  const request = join(folder, `${options.name}.csr`);
+  writeFileSync(join(folder, 'later.db'), '');
+  writeFileSync(
+    config,
+    `[ca]
+default_ca = d
+[d]
+database = ${folder}/later.db
+rand_serial = yes
+new_certs_dir = ${folder}
+default_md = sha256
+certificate = ${folder}/ca.crt
+private_key = ${folder}/ca.key
+policy = p
+[p]
+commonName = supplied
+[e]
+subjectAltName = ${alternativeNames(options)}
+`,
+  );
+  const subject = ['-subj', `/CN=${options.name}`];
+  await exec([
+    'openssl',
+    'req',
+    '-new',
+    ...newKey,
+    ...subject,
+    '-keyout',
+    made.keyFile,
+    '-out',
+    request,
+  ]);
+  const dates = ['-startdate', '20400101000000Z', '-enddate', '20410101000000Z'];
+  const files = ['-in', request, '-out', made.certFile];
+  await exec([
+    'openssl',
+    'ca',
+    '-batch',
+    '-notext',
+    '-config',
+    config,
+    '-extensions',
+    'e',
+    ...dates,
+    ...files,
+  ]);
 }
 
 function alternativeNames({ name, dns = [], ips = [], jid }: CertificateOptions): string {
