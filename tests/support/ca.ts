@@ -18,10 +18,8 @@ export interface CertificateOptions {
   readonly ips?: readonly string[];
   /** XMPP address (RFC 6120 section 13.7.1.4), for SASL EXTERNAL. */
   readonly jid?: string;
-  /** Default 2; negative: expired already. */
-  readonly days?: number;
-  /** It becomes valid only in 2040. */
-  readonly notYetValid?: boolean;
+  /** Valid in 2020 only, or in 2040 only; default: today and tomorrow. */
+  readonly validity?: 'past' | 'future';
 }
 
 export interface Ca extends Certificate {
@@ -44,15 +42,15 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
       certFile: join(folder, `${options.name}.crt`),
       keyFile: join(folder, `${options.name}.key`),
     };
-    if (options.notYetValid === true) {
-      await issueLater(folder, made, options);
+    if (options.validity !== undefined) {
+      await issueAtOtherTime(folder, made, options);
       return made;
     }
     const signer = ['-CA', certFile, '-CAkey', keyFile];
     await exec([
       ...['openssl', 'req', '-x509', ...newKey, ...signer],
       ...['-keyout', made.keyFile, '-out', made.certFile],
-      ...['-subj', `/CN=${options.name}`, '-days', String(options.days ?? 2)],
+      ...['-subj', `/CN=${options.name}`, '-days', '2'],
       ...['-addext', 'basicConstraints=critical,CA:false'],
       ...['-addext', `subjectAltName=${alternativeNames(options)}`],
     ]);
@@ -61,21 +59,21 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
   return { certFile, keyFile, issue };
 }
 
-/** `openssl req -x509` cannot set the start of validity before version 3.4, `openssl ca` can. */
-async function issueLater(
+/** `openssl req -x509` cannot set dates before version 3.4, `openssl ca` can. */
+async function issueAtOtherTime(
   folder: string,
   made: Certificate,
   options: CertificateOptions,
 ): Promise<void> {
-  const config = join(folder, 'later.cnf');
+  const config = join(folder, 'ca.cnf');
   const request = join(folder, `${options.name}.csr`);
-  writeFileSync(join(folder, 'later.db'), '');
+  writeFileSync(join(folder, 'issued.db'), '');
   writeFileSync(
     config,
     `[ca]
 default_ca = d
 [d]
-database = ${folder}/later.db
+database = ${folder}/issued.db
 rand_serial = yes
 new_certs_dir = ${folder}
 default_md = sha256
@@ -100,7 +98,8 @@ subjectAltName = ${alternativeNames(options)}
     '-out',
     request,
   ]);
-  const dates = ['-startdate', '20400101000000Z', '-enddate', '20410101000000Z'];
+  const year = options.validity === 'past' ? 2020 : 2040;
+  const dates = ['-startdate', `${year}0101000000Z`, '-enddate', `${year + 1}0101000000Z`];
   const files = ['-in', request, '-out', made.certFile];
   await exec([
     'openssl',

@@ -32,7 +32,11 @@ const Peer = z.looseObject({
 const Overlay = z.looseObject({
   overlay: z.string(),
   signal: z
-    .looseObject({ state: z.string(), problem: z.looseObject({ code: z.string() }).nullish() })
+    .looseObject({
+      state: z.string(),
+      sinceMs: z.number().nullish(),
+      problem: z.looseObject({ code: z.string() }).nullish(),
+    })
     .nullish(),
   device: z.looseObject({ mtu: z.number().nullish() }).nullish(),
   peers: z.array(Peer),

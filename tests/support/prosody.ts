@@ -26,8 +26,7 @@ export interface ProsodyOptions extends Place {
   readonly domain?: string;
   /** Names in the certificate instead of the domain, to make it wrong. */
   readonly certificateNames?: readonly string[];
-  /** Makes the certificate wrong in time. */
-  readonly certificateTime?: Pick<CertificateOptions, 'days' | 'notYetValid'>;
+  readonly certificateValidity?: CertificateOptions['validity'];
   /** Account name → password. */
   readonly users?: Readonly<Record<string, string>>;
   /** Group (overlay) → its account names; every member has the others in the roster. */
@@ -74,7 +73,9 @@ export async function startProsody(lab: Lab, options: ProsodyOptions = {}): Prom
       name: `prosody-${port}`,
       dns: names,
       ips,
-      ...options.certificateTime,
+      ...(options.certificateValidity === undefined
+        ? {}
+        : { validity: options.certificateValidity }),
     });
     installCertificate(folder, server, options.ca.certFile);
   }
