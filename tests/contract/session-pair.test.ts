@@ -97,10 +97,10 @@ test.unless(
 
 test.unless(
   why,
-  'a side that restarts is online again at once, over a new association',
+  'a side that crashes and restarts is online again at once, over a new association',
   async (t) => {
     const [a, b] = await onlinePair(t);
-    await a.bridge.stop();
+    await a.crash();
     const again = await newBridge(t, a.identity);
     carry(t, again, b);
     carry(t, b, again);
@@ -112,6 +112,23 @@ test.unless(
       'a round trip',
       async () => (await again.session(b.identity.nodeId))?.rttMs != null,
     );
+  },
+  15_000,
+);
+
+test.unless(
+  why,
+  'a side that stops in order says bye, and is answered when it is back',
+  async (t) => {
+    const [a, b] = await onlinePair(t);
+    await a.bridge.stop();
+    await until(t, 'down on the far side', () => b.downs.length === 1, 1_000);
+    assert.match(b.downs[0]?.reason ?? '', /closed on the far side/);
+    const again = await newBridge(t, a.identity);
+    carry(t, again, b);
+    carry(t, b, again);
+    await connect(again, b);
+    await until(t, 'online again', () => again.ups.length === 1 && b.ups.length === 2);
   },
   15_000,
 );
@@ -138,7 +155,7 @@ test.unless(
     a.deliver = () => {}; // nothing can be negotiated either
     b.deliver = () => {};
     const stopped = performance.now();
-    await b.bridge.stop();
+    await b.crash();
     const tried = async (): Promise<boolean> =>
       (await a.session(b.identity.nodeId))?.history.some((h) =>
         h.what.includes('nothing heard'),

@@ -8,6 +8,7 @@ import { exec } from '../../base/exec.ts';
 import { InterfaceName, type NodeId, OverlayId } from '../../base/ids.ts';
 import { silentLogger } from '../../base/log.ts';
 import { type Bridge, createBridge } from '../../tincan-bridge/bridge.ts';
+import type { Datapath } from '../../tincan-bridge/datapath/datapath.ts';
 import { createHandshake, createNativeDatapath } from '../../tincan-bridge/datapath/native.ts';
 import type { SessionDescription } from '../../tincan-bridge/protocol/description.ts';
 import type {
@@ -31,6 +32,8 @@ export interface TestBridge {
   /** Where descriptions go; a test may replace it. */
   deliver: (peer: NodeId, description: SessionDescription) => void;
   session(peer: NodeId): Promise<SessionStatus | undefined>;
+  /** Ends it without a word to its peers, as a killed process does. */
+  crash(): Promise<void>;
 }
 
 let made = 0;
@@ -48,6 +51,7 @@ export async function newBridge(
     await exec(['ip', 'link', 'del', tap]);
   });
   await exec(['ip', 'link', 'set', tap, 'up']);
+  let crashed = false;
   const self: TestBridge = {
     identity,
     tap,
@@ -57,7 +61,12 @@ export async function newBridge(
     mtus: [],
     deliver: () => {},
     bridge: createBridge({
-      createDatapath: createNativeDatapath,
+      createDatapath: (options) => {
+        const native = createNativeDatapath(options);
+        const sendFrame: Datapath['sendFrame'] = (session, type, frame) =>
+          !crashed && native.sendFrame(session, type, frame);
+        return { ...native, sendFrame };
+      },
       createHandshake,
       clock: systemClock,
       log: silentLogger,
@@ -65,6 +74,10 @@ export async function newBridge(
       onClosed: () => {},
       notify: (name, body) => notified(self, name, body),
     }),
+    crash: async () => {
+      crashed = true;
+      await self.bridge.stop();
+    },
     session: async (peer) => {
       const { sessions } = await self.bridge.handlers.status({});
       return sessions.find((s) => s.peer === peer);
