@@ -85,6 +85,10 @@ export const errorTable = {
     meaning: 'the name of the XMPP server does not resolve',
     remedy: 'check HostAddress and the DNS of this host; Evio keeps trying',
   },
+  'signal.no-network': {
+    meaning: 'this host has no route to the XMPP server',
+    remedy: 'check the network of this host; Evio keeps trying',
+  },
   'signal.unreachable': {
     meaning: 'the XMPP server cannot be reached',
     remedy: 'check HostAddress, Port and firewalls; Evio keeps trying',
@@ -95,7 +99,7 @@ export const errorTable = {
   },
   'signal.certificate': {
     meaning: 'the certificate of the XMPP server is not trusted',
-    remedy: 'name its CA with CaFile, or correct the certificate',
+    remedy: 'name its CA with CaFile, or correct the certificate (or the clock of this host)',
   },
   'signal.auth-failed': {
     meaning: 'the XMPP server refused the account or password',

@@ -22,6 +22,8 @@ interface Seen {
 
 interface OverlayMemory {
   signal: Events['signal.stateChanged'] | null;
+  /** The state that a retry has not changed yet, and since when. */
+  settled: Events['signal.stateChanged']['state'];
   signalAtMs: number;
   refused: readonly Events['signal.peerRefused'][];
   readonly seen: Map<NodeId, Seen>;
@@ -58,9 +60,7 @@ export class StatusBoard {
     if (memory === undefined) return;
     switch (seen.name) {
       case 'signal.stateChanged':
-        // A retry that fails the same way is the same state for the operator.
-        if (memory.signal?.state !== seen.event.state) memory.signalAtMs = this.#deps.clock.now();
-        memory.signal = seen.event;
+        this.#seeSignal(memory, seen.event);
         return;
       case 'signal.peerSeen': {
         const { peer, name, account } = seen.event;
@@ -89,6 +89,15 @@ export class StatusBoard {
       default:
         return; // the modules' snapshots tell the rest
     }
+  }
+
+  /** A retry, and its failing the same way, is the same trouble: the operator asks since when. */
+  #seeSignal(memory: OverlayMemory, event: Events['signal.stateChanged']): void {
+    const isRetry = event.state === 'connecting' && event.problem !== null;
+    const settled = isRetry ? memory.settled : event.state;
+    if (settled !== memory.settled) memory.signalAtMs = this.#deps.clock.now();
+    memory.settled = settled;
+    memory.signal = event;
   }
 
   async collect(): Promise<Status> {
@@ -142,6 +151,7 @@ export class StatusBoard {
 
 const emptyMemory = (nowMs: number): OverlayMemory => ({
   signal: null,
+  settled: 'connecting',
   signalAtMs: nowMs,
   refused: [],
   seen: new Map(),

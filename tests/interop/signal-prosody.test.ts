@@ -235,6 +235,18 @@ test('a certificate of another domain is refused, though the host is right', asy
   }
 }, 20_000);
 
+test('a certificate that has expired or is not yet valid is refused, and the clock is named', async (t) => {
+  const times = [
+    ['past', /expired.*clock of this host says 20/],
+    ['future', /not yet valid.*clock of this host says 20/],
+  ] as const;
+  for (const [certificateValidity, says] of times) {
+    const { node } = await stage(t, { certificateValidity });
+    const refused = await problem(await node('alice'), 'signal.certificate');
+    assert.match(refused.problem?.message ?? '', says);
+  }
+}, 20_000);
+
 test('after a restart of the server all are back and talk', async (t) => {
   const { node, server } = await stage(t);
   const [alice, bob] = await Promise.all([node('alice'), node('bob')]);

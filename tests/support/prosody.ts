@@ -5,7 +5,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Ca } from './ca.ts';
+import type { Ca, CertificateOptions } from './ca.ts';
 import type { Child } from './child.ts';
 import type { Lab } from './netns.ts';
 import { waitFor } from './scope.ts';
@@ -26,6 +26,7 @@ export interface ProsodyOptions extends Place {
   readonly domain?: string;
   /** Names in the certificate instead of the domain, to make it wrong. */
   readonly certificateNames?: readonly string[];
+  readonly certificateValidity?: CertificateOptions['validity'];
   /** Account name → password. */
   readonly users?: Readonly<Record<string, string>>;
   /** Group (overlay) → its account names; every member has the others in the roster. */
@@ -70,7 +71,14 @@ export async function startProsody(lab: Lab, options: ProsodyOptions = {}): Prom
   if (options.ca !== undefined) {
     const names = options.certificateNames ?? [domain];
     const ips = options.certificateNames === undefined ? [address] : [];
-    const server = await options.ca.issue({ name: `prosody-${port}`, dns: names, ips });
+    const server = await options.ca.issue({
+      name: `prosody-${port}`,
+      dns: names,
+      ips,
+      ...(options.certificateValidity === undefined
+        ? {}
+        : { validity: options.certificateValidity }),
+    });
     installCertificate(folder, server, options.ca.certFile);
   }
   writeFileSync(config, configText({ folder, address, port, directTlsPort, domain }, options));

@@ -15,7 +15,7 @@ import type { SessionDescription } from '../protocol/description.ts';
 import type { IceServers, Notification, SessionStatus } from '../protocol/schema.ts';
 import { Attempt, type Secured } from './attempt.ts';
 import { decodeControl, encodeControl } from './core/control.ts';
-import { maxFrameBytes, pathKind } from './core/path.ts';
+import { maxFrameBytes, pathKind, pathNote } from './core/path.ts';
 import { nextSession } from './core/session.ts';
 import {
   type Effect,
@@ -184,9 +184,16 @@ export class PeerSession {
       upSinceMs: up === null ? null : this.#deps.clock.wallNow() - (nowMs - up.sinceMs),
       lastError: lastError?.slice(0, 300) ?? null,
       cipher: this.#cipher,
-      pathNote: null,
+      pathNote: this.#pathNote(),
       history: this.#history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
+  }
+
+  #pathNote(): string | null {
+    const { link, failures } = this.#state;
+    const { kind } = this.#path;
+    const used = link.kind === 'up' && kind !== 'none' && kind !== 'ring' ? kind : null;
+    return pathNote(used, failures, this.#deps.settings().servers.turn.length);
   }
 
   #input(input: Input): void {
