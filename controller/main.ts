@@ -131,6 +131,8 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
 const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
   overlay,
   provider: device.provider,
+  spanningTree: device.spanningTree,
+  app: device.app,
   addresses: device.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
   mtu: device.mtu,
   autoDelete: device.autoDelete,

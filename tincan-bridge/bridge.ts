@@ -91,7 +91,8 @@ class Tunnel {
   #nextNumber = 0;
 
   constructor(deps: BridgeDeps, params: Params<'open'>) {
-    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces } = params;
+    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces, offload } =
+      params;
     const problem = peerProblem(Buffer.from(certificate), nodeId);
     if (problem !== null) throw new EvioError('identity.mismatch', `own certificate: ${problem}`);
     this.#deps = deps;
@@ -100,7 +101,7 @@ class Tunnel {
     this.#settings = { servers, ignoredInterfaces };
     this.#mtu = initialMtu(params.mtu);
     const onUpcalls = (upcalls: readonly Upcall[]): void => this.#answer(upcalls);
-    this.#datapath = deps.createDatapath({ tap, nodeId, onUpcalls });
+    this.#datapath = deps.createDatapath({ tap, offload, nodeId, onUpcalls });
     this.#parts.add('datapath', 1_000, () => this.#datapath.close());
     this.#switch = new Switch(this.#datapath, deps.clock, this.#life.signal);
     this.#parts.add('timers', 100, () => this.#life.abort());

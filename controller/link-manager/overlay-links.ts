@@ -238,6 +238,7 @@ export class OverlayLinks {
           overlay: this.#overlay,
           ...credentials,
           tap: this.#device.tap,
+          offload: this.#device.offload,
           servers: this.#servers(),
           ignoredInterfaces: [...config.ignoredInterfaces],
           mtu: config.mtu,

@@ -36,7 +36,9 @@ function controller(run: Exec, config: Partial<DeviceConfig>): { it: BridgeContr
     devices: [
       {
         overlay,
-        provider: 'lxbr',
+        provider: { kind: 'lxbr' },
+        spanningTree: false,
+        app: null,
         addresses: ['10.71.0.1/24', 'fd71::1/64'],
         mtu: null,
         autoDelete: true,
@@ -72,7 +74,7 @@ test('bridge and TAP stand with their addresses, and stop leaves nothing', async
 
 test('a second start finds the devices of the first and changes nothing', async (t) => {
   const run = await namespace(t);
-  const { it } = controller(run, { autoDelete: false, provider: 'vnic' });
+  const { it } = controller(run, { autoDelete: false, provider: { kind: 'vnic' } });
   await it.start();
   await it.stop();
   const before = await run(['ip', 'address', 'show', 'ev-dev']);
@@ -82,7 +84,7 @@ test('a second start finds the devices of the first and changes nothing', async 
       calls.push([...argv, o?.input ?? ''].join(' '));
       return run(argv, o);
     },
-    { provider: 'vnic' },
+    { provider: { kind: 'vnic' } },
   );
   await again.it.start();
   assert.equal(await run(['ip', 'address', 'show', 'ev-dev']), before);

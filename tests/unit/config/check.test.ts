@@ -95,11 +95,11 @@ const cases: readonly (readonly [string, string, string, readonly string[]])[] =
     ],
   ],
   [
-    'a provider that comes later',
+    'a provider that there is not',
     '"IP4": "10.2.0.1"',
-    '"BridgeProvider": "OVS", "IP4": "10.2.0.1"',
+    '"BridgeProvider": "XDP", "IP4": "10.2.0.1"',
     [
-      'f:10:48: error: BridgeController.Overlays.barn.NetDevice.BridgeProvider is "OVS": must be "LXBR" or "VNIC": "OVS" is not supported yet',
+      'f:10:48: error: BridgeController.Overlays.barn.NetDevice.BridgeProvider is "XDP": must be "LXBR", "OVS" or "VNIC"',
     ],
   ],
   [
