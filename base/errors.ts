@@ -46,7 +46,7 @@ export const errorTable = {
     remedy: 'rename or remove the device, or choose another name in the configuration',
   },
   'host.no-ovs': {
-    meaning: 'Open vSwitch is not installed or does not answer',
+    meaning: 'the Open vSwitch of this host is missing or does not answer',
     remedy: 'install and start openvswitch-switch, or choose another BridgeProvider',
   },
   'host.command-failed': {

@@ -98,6 +98,7 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
     bridges: createBridgeController({
       port: bus.port('bridges'),
       exec,
+      clock,
       log: log.child('bridges'),
       self,
       devices: config.overlays.map(deviceConfig),

@@ -3,7 +3,8 @@
  * made. Owns the devices; never touches one that is not ours, and never opens the TAP.
  */
 import { createHash } from 'node:crypto';
-import { toEvioError } from '../../base/errors.ts';
+import type { Clock } from '../../base/clock.ts';
+import { messageOf, toEvioError } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
@@ -45,6 +46,7 @@ export type Provider =
 export interface BridgeControllerDeps {
   readonly port: Port<'bridges'>;
   readonly exec: Exec;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly self: NodeId;
   readonly devices: readonly DeviceConfig[];
@@ -58,6 +60,9 @@ export interface BridgeController {
     overlay: OverlayId,
   ): { readonly device: DeviceSummary } | { readonly problem: Problem } | null;
 }
+
+/** Open vSwitch may be started after us, or be restarted while we start. */
+const ovsRetryMs = 10_000;
 
 /** MTU before a path is known: IPv4 direct, see DESIGN section 8. */
 const initialMtu = 1420;
@@ -90,7 +95,11 @@ class Devices implements BridgeController {
     this.#over.abort();
     await this.#work;
     for (const config of this.#deps.devices) {
-      if (this.#ready.has(config.overlay)) await this.#remove(config);
+      if (!this.#ready.has(config.overlay)) continue;
+      await this.#remove(config).catch((error: unknown) => {
+        const { overlay } = config;
+        this.#deps.log.warn('devices not removed', { overlay, error: messageOf(error) });
+      });
     }
   }
 
@@ -111,14 +120,23 @@ class Devices implements BridgeController {
       await this.#settleStack(config, wish);
       const device = summaryOf(config, wish);
       this.#ready.set(overlay, device);
+      this.#failed.delete(overlay);
       this.#deps.log.info('devices ready', { overlay, device: holderOf(wish) });
       this.#deps.port.publish('bridges.deviceReady', device);
     } catch (error) {
       const { code, message } = toEvioError(error);
+      if (code === 'host.no-ovs') this.#makeLater(config);
+      if (this.#failed.get(overlay)?.message === message) return;
       this.#failed.set(overlay, { code, message });
       this.#deps.log.error('devices could not be made', { overlay, code, error: message });
       this.#deps.port.publish('bridges.deviceFailed', { overlay, problem: { code, message } });
     }
+  }
+
+  #makeLater(config: DeviceConfig): void {
+    this.#deps.clock.after(ovsRetryMs, this.#over.signal, () => {
+      this.#work = this.#work.then(() => this.#make(config));
+    });
   }
 
   async #apply({ provider }: DeviceConfig, wish: DeviceWish): Promise<void> {

@@ -1,5 +1,6 @@
 /** The bridge-controller on a real kernel, in a namespace: devices made, kept, refused, removed. */
 import assert from 'node:assert/strict';
+import { systemClock } from '../../base/clock.ts';
 import { EvioError } from '../../base/errors.ts';
 import { type Exec, exec } from '../../base/exec.ts';
 import { NodeId, OverlayId } from '../../base/ids.ts';
@@ -31,6 +32,7 @@ function controller(run: Exec, config: Partial<DeviceConfig>): { it: BridgeContr
   const it = createBridgeController({
     port: bus.port('bridges'),
     exec: run,
+    clock: systemClock,
     log: silentLogger,
     self,
     devices: [
