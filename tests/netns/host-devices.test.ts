@@ -109,6 +109,40 @@ test('the MTU follows the paths', async (t) => {
   }
 });
 
+test('a spanning tree is on where it is wanted, and off again', async (t) => {
+  const run = await namespace(t);
+  const shown = async (): Promise<string> =>
+    await run(['ip', '-details', 'link', 'show', 'evbr-dev']);
+  const first = controller(run, { spanningTree: true, autoDelete: false }).it;
+  await first.start();
+  assert.match(await shown(), /stp_state 1/);
+  await first.stop();
+  const second = controller(run, {}).it;
+  await second.start();
+  assert.match(await shown(), /forward_delay 0 .*stp_state 0/);
+  await second.stop();
+});
+
+test('a bridge for applications may stay while the rest goes', async (t) => {
+  const run = await namespace(t);
+  const { it } = controller(run, { app: { mtu: 1400, autoDelete: false } });
+  await it.start();
+  assert.match(await run(['ip', 'address', 'show', 'evap-dev']), /mtu 1400[\s\S]*10\.71\.0\.1\/24/);
+  await it.stop();
+  assert.deepEqual(
+    (await names(run)).filter((n) => n.includes('dev')),
+    ['evap-dev'],
+  );
+  const again = controller(run, { app: { mtu: 1400, autoDelete: true } }).it;
+  await again.start();
+  assert.match(await run(['ip', 'link', 'show', 'evpo-dev']), /master evap-dev/);
+  await again.stop();
+  assert.deepEqual(
+    (await names(run)).filter((n) => n.includes('dev')),
+    [],
+  );
+});
+
 test('a foreign device of the same name is refused and left alone', async (t) => {
   const run = await namespace(t);
   await run(['ip', 'link', 'add', 'ev-dev', 'type', 'bridge']);

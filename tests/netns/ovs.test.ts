@@ -18,14 +18,21 @@ interface Bridges {
   /** Address of this host, on a bridge for applications. */
   readonly app?: string;
   readonly keep?: boolean;
+  readonly tree?: boolean;
 }
 
-function optionsOf({ provider, ovs, app, keep = false }: Bridges): Partial<NodeOptions> {
+function optionsOf({
+  provider,
+  ovs,
+  app,
+  keep = false,
+  tree = false,
+}: Bridges): Partial<NodeOptions> {
   const autoDelete = { AutoDelete: !keep };
   const netdev = ovs === undefined ? {} : { DatapathType: 'netdev' };
   const moved = app === undefined ? {} : { IP4: undefined, PrefixLen: undefined };
   const entry = {
-    NetDevice: { ...netdev, ...moved, ...autoDelete },
+    NetDevice: { SwitchProtocol: tree ? 'STP' : 'none', ...netdev, ...moved, ...autoDelete },
     ...(app === undefined ? {} : { AppBridge: { IP4: app, PrefixLen: 24, ...autoDelete } }),
   };
   const database = ovs === undefined ? {} : { OvsDatabase: ovs.database };
@@ -66,6 +73,10 @@ async function carries(scene: Scene, a: EvioNode, b: EvioNode): Promise<void> {
     const pings = await lab.exec(from.ns, ['ping', '-nc5', '-i0.1', '-W2', to.address]);
     assert.match(pings, /5 packets transmitted, 5 received/);
     assert.doesNotMatch(pings, /DUP/);
+    // The largest packet passes whole: 20 bytes of IPv4 and 8 of ICMP stand before its data.
+    const mtu = (await from.status()).overlays[0]?.device?.mtu ?? 0;
+    const largest = { count: 3, df: true, sizeBytes: mtu - 28 };
+    assert.equal((await ping(lab, from.ns, to.address, largest)).received, 3, `mtu ${mtu}`);
     const tcp = await iperf(lab, { from: from.ns, to: to.ns, address: to.address, seconds: 2 });
     process.stdout.write(`tcp ${from.name} to ${to.name}: ${tcp.mbps.toFixed(0)} Mbit/s\n`);
     assert.ok(tcp.mbps > 50, `${tcp.mbps} Mbit/s`);
@@ -165,7 +176,7 @@ test.unless(
       'datapath_type=netdev',
     );
     const rows = await ovs.vsctl('list', 'bridge');
-    const node = scene.start(0, optionsOf({ provider: 'OVS', ovs }));
+    const node = scene.start(0, optionsOf({ provider: 'OVS', ovs, tree: true }));
     assert.match(await problemOf(node), /^host.device-foreign: .*ovs-vsctl del-br evbr-lab/);
     await node.stop();
     assert.equal(await ovs.vsctl('list', 'bridge'), rows);
@@ -184,6 +195,7 @@ test.unless(
       async () => (await node.status()).overlays[0]?.device ?? undefined,
       { timeoutMs: 15_000, context: () => node.log() },
     );
+    assert.equal((await ovs.vsctl('get', 'bridge', 'evbr-lab', 'stp_enable')).trim(), 'true');
     await node.stop();
 
     const elsewhere = { ...ovs, database: `${ovs.database}.none` };

@@ -99,19 +99,25 @@ function planBridge(
   { name, mac, mtu, spanningTree }: BridgeWish,
   seen: ObservedDevice | undefined,
 ): IpCommand[] {
-  // Without a spanning tree there are no loops: no forwarding delay either.
-  const tree = spanningTree ? ['stp_state', '1'] : ['stp_state', '0', 'forward_delay', '0'];
+  // Without a spanning tree there are no loops: no forwarding delay either. With one it is that of
+  // IEEE 802.1D, in hundredths of a second; the kernel refuses 0 while the tree is on.
+  const tree: readonly (readonly string[])[] = spanningTree
+    ? [['stp_state', '1', 'forward_delay', '1500']]
+    : [
+        ['stp_state', '0'],
+        ['forward_delay', '0'],
+      ];
   const made: IpCommand[] =
     seen === undefined
       ? [
-          ['link', 'add', 'name', name, 'address', mac, 'type', 'bridge', ...tree],
+          ['link', 'add', 'name', name, 'address', mac, 'type', 'bridge', ...tree.flat()],
           planAlias(wish.overlay, name),
         ]
       : [
           ...planMac(name, mac, seen),
           ...(seen.spanningTree === spanningTree
             ? []
-            : [['link', 'set', 'dev', name, 'type', 'bridge', ...tree]]),
+            : tree.map((what) => ['link', 'set', 'dev', name, 'type', 'bridge', ...what])),
         ];
   return [...made, ...planMtu(name, mtu, seen), ...planUp(name, seen)];
 }

@@ -166,11 +166,12 @@ test('a spanning tree is switched on and off', () => {
   ];
   const tree = { ...lxbr, bridge: { ...bridgeWish, spanningTree: true } };
   assert.deepEqual(lines(planLinux(tree, there)), [
-    'link set dev evbr-lab type bridge stp_state 1',
+    'link set dev evbr-lab type bridge stp_state 1 forward_delay 1500',
   ]);
   const on = there.map((d) => (d.kind === 'bridge' ? { ...d, spanningTree: true } : d));
   assert.deepEqual(lines(planLinux(lxbr, on)), [
-    'link set dev evbr-lab type bridge stp_state 0 forward_delay 0',
+    'link set dev evbr-lab type bridge stp_state 0',
+    'link set dev evbr-lab type bridge forward_delay 0',
   ]);
 });
 
