@@ -65,6 +65,10 @@ export const errorTable = {
     meaning: 'a network device of the wanted name exists and is not ours',
     remedy: 'rename or remove the device, or choose another name in the configuration',
   },
+  'host.no-ovs': {
+    meaning: 'the Open vSwitch of this host is missing or does not answer',
+    remedy: 'install and start openvswitch-switch, or choose another BridgeProvider',
+  },
   'host.command-failed': {
     meaning: 'a command of the host failed',
     remedy: 'see the command and its message',

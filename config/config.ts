@@ -52,8 +52,18 @@ export interface TurnConfig {
 }
 
 export interface DeviceConfig {
-  /** `lxbr`: a Linux bridge with the TAP as a port; `vnic`: the address on the TAP itself. */
-  readonly provider: 'lxbr' | 'vnic';
+  /** `lxbr`, `ovs`: a bridge with the TAP as a port; `vnic`: the address on the TAP itself. */
+  readonly provider:
+    | { readonly kind: 'lxbr' | 'vnic' }
+    | {
+        readonly kind: 'ovs';
+        readonly datapathType: 'system' | 'netdev';
+        /** Socket of ovsdb-server, or null for the usual one. */
+        readonly database: string | null;
+      };
+  readonly spanningTree: boolean;
+  /** The bridge for applications; its MTU null: as that of the first. */
+  readonly app: { readonly mtu: number | null; readonly autoDelete: boolean } | null;
   /** Addresses of this host in the overlay, at most one of each family. */
   readonly addresses: readonly { readonly address: string; readonly prefix: number }[];
   /** Null: derived from the paths in use. */

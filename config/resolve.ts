@@ -16,7 +16,7 @@ import type {
 } from './config.ts';
 import { type HostPort, parseHostPort } from './core/address.ts';
 import type { JsonPath } from './core/json-text.ts';
-import { type ConfigFile, defaultNetDevice } from './schema.ts';
+import { type AppBridge, type ConfigFile, defaultNetDevice, type NetDevice } from './schema.ts';
 import type { Sources } from './sources.ts';
 
 type SignalEntry = NonNullable<ConfigFile['Signal']['Overlays'][OverlayId]>;
@@ -70,7 +70,11 @@ function overlayConfig(
         ...new Set([...general.IgnoredNetInterfaces, ...(own?.IgnoredNetInterfaces ?? [])]),
       ],
     },
-    device: deviceConfig(file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice),
+    device: deviceConfig(
+      file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice,
+      file.BridgeController.Overlays[overlay]?.AppBridge ?? null,
+      file.BridgeController.OvsDatabase ?? null,
+    ),
   };
 }
 
@@ -129,18 +133,38 @@ function turnConfigs(turns: Turns, path: JsonPath, sources: Sources): TurnConfig
 const hostPort = (text: string, defaultPort: number): HostPort =>
   parseHostPort(text, defaultPort) ?? { host: text, port: defaultPort };
 
-function deviceConfig(device: typeof defaultNetDevice): DeviceConfig {
-  const addresses: { address: string; prefix: number }[] = [];
-  if (device.IP4 !== undefined && device.PrefixLen !== undefined) {
-    addresses.push({ address: device.IP4, prefix: device.PrefixLen });
-  }
-  if (device.IP6 !== undefined && device.PrefixLen6 !== undefined) {
-    addresses.push({ address: device.IP6, prefix: device.PrefixLen6 });
-  }
+function deviceConfig(
+  device: NetDevice,
+  app: AppBridge | null,
+  database: string | null,
+): DeviceConfig {
   return {
-    provider: device.BridgeProvider === 'VNIC' ? 'vnic' : 'lxbr',
-    addresses,
+    provider: providerOf(device, database),
+    spanningTree: device.SwitchProtocol === 'STP',
+    app: app === null ? null : { mtu: app.MTU, autoDelete: app.AutoDelete },
+    addresses: addressesOf(app ?? device),
     mtu: device.MTU,
     autoDelete: device.AutoDelete,
   };
+}
+
+function providerOf(
+  { BridgeProvider, DatapathType }: NetDevice,
+  database: string | null,
+): DeviceConfig['provider'] {
+  if (BridgeProvider === 'OVS') return { kind: 'ovs', datapathType: DatapathType, database };
+  return { kind: BridgeProvider === 'VNIC' ? 'vnic' : 'lxbr' };
+}
+
+function addressesOf(
+  keys: Pick<NetDevice, 'IP4' | 'PrefixLen' | 'IP6' | 'PrefixLen6'>,
+): DeviceConfig['addresses'] {
+  const addresses: { address: string; prefix: number }[] = [];
+  if (keys.IP4 !== undefined && keys.PrefixLen !== undefined) {
+    addresses.push({ address: keys.IP4, prefix: keys.PrefixLen });
+  }
+  if (keys.IP6 !== undefined && keys.PrefixLen6 !== undefined) {
+    addresses.push({ address: keys.IP6, prefix: keys.PrefixLen6 });
+  }
+  return addresses;
 }

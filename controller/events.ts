@@ -45,15 +45,21 @@ export interface PathSummary {
 /** How the host side of an overlay is made. */
 export interface DeviceSummary {
   readonly overlay: OverlayId;
+  /** What makes the bridge: Linux, Open vSwitch, or nobody (the TAP alone). */
+  readonly provider: 'lxbr' | 'ovs' | 'vnic';
   /** The persistent TAP that the tunnel process opens. */
   readonly tap: InterfaceName;
   /** The bridge that it is a port of, or null when the address is on the TAP itself. */
   readonly bridge: InterfaceName | null;
+  /** The bridge for applications, patched to it, or null. It then holds the host's addresses. */
+  readonly appBridge: InterfaceName | null;
   /** Ethernet address of the device that holds the host's addresses. */
   readonly mac: Mac;
   /** `address/prefix` of the host in the overlay. */
   readonly addresses: readonly string[];
   readonly mtu: number;
+  /** The host takes super-frames and undone checksums from the TAP. */
+  readonly offload: boolean;
 }
 
 export interface Events {

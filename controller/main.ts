@@ -113,6 +113,7 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
     bridges: createBridgeController({
       port: bus.port('bridges'),
       exec,
+      clock,
       log: log.child('bridges'),
       self,
       devices: config.overlays.map(deviceConfig),
@@ -146,6 +147,8 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
 const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
   overlay,
   provider: device.provider,
+  spanningTree: device.spanningTree,
+  app: device.app,
   addresses: device.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
   mtu: device.mtu,
   autoDelete: device.autoDelete,

@@ -160,8 +160,10 @@ const emptyMemory = (nowMs: number): OverlayMemory => ({
 });
 
 const deviceStatus = (device: Events['bridges.deviceReady']): DeviceStatus => ({
+  provider: device.provider,
   tap: device.tap,
   bridge: device.bridge,
+  appBridge: device.appBridge,
   mac: device.mac,
   mtu: device.mtu,
   addresses: [...device.addresses],

@@ -94,7 +94,8 @@ class Tunnel {
   #nextNumber = 0;
 
   constructor(deps: BridgeDeps, params: Params<'open'>) {
-    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces } = params;
+    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces, offload } =
+      params;
     // Not by the CA: an own certificate that has expired is for the controller to report.
     const problem = peerProblem(Buffer.from(certificate), nodeId, null, deps.clock.wallNow());
     if (problem !== null) throw new EvioError('identity.mismatch', `own certificate: ${problem}`);
@@ -106,7 +107,7 @@ class Tunnel {
     this.#trust = readAnchors(params.overlay, params.trust);
     this.#mtu = initialMtu(params.mtu);
     const onUpcalls = (upcalls: readonly Upcall[]): void => this.#answer(upcalls);
-    this.#datapath = deps.createDatapath({ tap, nodeId, onUpcalls });
+    this.#datapath = deps.createDatapath({ tap, offload, nodeId, onUpcalls });
     this.#parts.add('datapath', 1_000, () => this.#datapath.close());
     this.#switch = new Switch(this.#datapath, deps.clock, this.#life.signal);
     this.#parts.add('timers', 100, () => this.#life.abort());

@@ -254,6 +254,7 @@ export class OverlayLinks {
           ...config.credentials,
           trust: config.anchors(),
           tap: this.#device.tap,
+          offload: this.#device.offload,
           servers: this.#servers(),
           ignoredInterfaces: [...config.ignoredInterfaces],
           mtu: config.mtu,

@@ -55,9 +55,13 @@ export const SignalStatus = z.strictObject({
 export type SignalStatus = z.infer<typeof SignalStatus>;
 
 export const DeviceStatus = z.strictObject({
+  /** Linux bridge, Open vSwitch, or the TAP alone. */
+  provider: z.enum(['lxbr', 'ovs', 'vnic']),
   tap: InterfaceName,
   /** Null when the address is on the TAP itself. */
   bridge: InterfaceName.nullable(),
+  /** The bridge for applications, which then holds the addresses; null: none. */
+  appBridge: InterfaceName.nullable(),
   mac: Mac,
   mtu: z.int(),
   /** `address/prefix` */

@@ -89,6 +89,7 @@ export async function newBridge(
     overlay: OverlayId.parse('test'),
     nodeId: identity.nodeId,
     tap: InterfaceName.parse(tap),
+    offload: true,
     certificate: identity.certificate,
     key: identity.key,
     trust,

@@ -142,6 +142,7 @@ export async function startBridge(
       overlay: OverlayId.parse('test'),
       nodeId: identity.nodeId,
       tap,
+      offload: true,
       certificate: identity.certificate,
       key: identity.key,
       servers,

@@ -80,7 +80,9 @@ export const sampleStatus: Status = Status.parse({
       },
       device: {
         tap: 'ev-farm',
+        provider: 'lxbr',
         bridge: 'evbr-farm',
+        appBridge: null,
         mac: '02:00:5e:10:00:01',
         mtu: 1420,
         addresses: ['10.77.0.12/16'],

@@ -81,6 +81,11 @@ export const methods = {
       nodeId: NodeId,
       /** A persistent TAP that exists and is up. */
       tap: InterfaceName,
+      /**
+       * Super-frames and undone checksums may cross the TAP. False when its other end is a program
+       * that knows neither (Open vSwitch, userspace datapath).
+       */
+      offload: z.boolean(),
       /** Certificate and key of this node, PEM. */
       certificate: z.string().max(8_192),
       key: z.string().max(8_192),

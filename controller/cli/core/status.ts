@@ -66,7 +66,12 @@ function formatSignal(screen: Screen, signal: SignalStatus): string {
 
 function formatDevice(screen: Screen, { device }: OverlayStatus): string {
   if (device === null) return paint(screen, 'bad', 'missing');
-  const name = device.bridge === null ? device.tap : `${device.bridge} (TAP ${device.tap})`;
+  const kinds = { lxbr: 'Linux bridge', ovs: 'Open vSwitch', vnic: '' } as const;
+  const app = device.appBridge === null ? '' : `${device.appBridge} on `;
+  const name =
+    device.bridge === null
+      ? device.tap
+      : `${app}${device.bridge} (${kinds[device.provider]}, TAP ${device.tap})`;
   const addresses = device.addresses.length === 0 ? 'no address' : device.addresses.join(' ');
   return printable(`${name}, ${addresses}, MTU ${device.mtu}, ${device.mac}`);
 }

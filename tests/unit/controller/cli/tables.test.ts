@@ -29,7 +29,7 @@ test('the status shows what is wrong and what to do', () => {
     '              field-3@farm.example at xmpp.farm.example:5222',
     '              not-authorized [signal.auth-failed]',
     '              to do: correct Username or the password; the next try is minutes away, or at restart',
-    '  device      evbr-farm (TAP ev-farm), 10.77.0.12/16, MTU 1420, 02:00:5e:10:00:01',
+    '  device      evbr-farm (Linux bridge, TAP ev-farm), 10.77.0.12/16, MTU 1420, 02:00:5e:10:00:01',
     '  tunnels     up, process 4242',
     '  STUN        stun.farm.example:3478',
     '  TURN        none',
