@@ -77,13 +77,13 @@ test('5 % loss with reordering: TCP goes on, and the tunnel adds no loss of its 
   }
   const server = lab.spawn(b.ns, ['iperf3', '-s', '-1', '--forceflush']);
   await server.waitLog('listening');
-  const argv = ['iperf3', '-c', b.address, '-J', '-t', '8', '-i', '1'];
+  const argv = ['iperf3', '-c', b.address, '-J', '-t', '5', '-i', '1'];
   const report = await lab.exec(a.ns, argv, { timeoutMs: 40_000 });
   const { intervals } = IperfIntervals.parse(JSON.parse(report));
   const bytes = intervals.map(({ sum }) => sum.bytes);
   process.stdout.write(
     `${losses}; TCP ${bytes.map((n) => Math.round(n / 1024)).join(' ')} KiB/s\n`,
   );
-  assert.ok(bytes.length >= 8 && bytes.every((n) => n > 0), `${bytes}`);
+  assert.ok(bytes.length >= 5 && bytes.every((n) => n > 0), `${bytes}`);
   assert.equal((await a.peer('b'))?.state, 'online');
 }, 90_000);

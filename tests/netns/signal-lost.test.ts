@@ -10,7 +10,7 @@ import { createScene } from '../support/two-nodes.ts';
 
 const test = suite('signal lost');
 
-const outageMs = 20_000;
+const outageMs = 12_000;
 
 const waitSignal = (node: EvioNode, state: string, timeoutMs: number): Promise<unknown> =>
   waitFor(
@@ -79,7 +79,7 @@ test('a node that starts without network joins when it comes', async (t) => {
     async () => /signal\.unresolvable/.test(await a.evio('status')),
     { timeoutMs: 20_000, context: () => a.log().slice(-2_000) },
   );
-  await delay(12_000); // long enough for the waits to have grown
+  await delay(6_000); // long enough for the waits to have grown
   assert.equal(a.exit, undefined, 'it waits');
   assert.match(await a.evio('status'), /xmpp\.lab\.test/);
   await lab.ip('hA', 'link set eth0 up\nroute add default via 192.168.1.1');
