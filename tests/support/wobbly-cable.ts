@@ -21,6 +21,11 @@ export async function wobblyCable(
   wobble: Wobble,
 ): Promise<void> {
   await lab.namespace('mid');
+  // First: socat ends when nobody hears what it sends.
+  const { lossPercent, latePercent, lateMs } = wobble;
+  const numbers = [7_000, 7_001, 7_100, 7_101, lossPercent, latePercent, lateMs];
+  const program = join(import.meta.dirname, 'wobbly-hop.js');
+  await lab.spawn('mid', [process.execPath, program, ...numbers.map(String)]).waitLog('carrying');
   for (const [n, plug] of plugs.entries()) {
     await lab.bridge('mid', `brm${n}`);
     await lab.cable({ ns: 'mid', dev: `port${n}`, bridge: `brm${n}` }, plug);
@@ -31,8 +36,4 @@ export async function wobblyCable(
     await lab.waitDevice('mid', `tapm${n}`);
     await lab.ip('mid', `link set tapm${n} master brm${n}`);
   }
-  const { lossPercent, latePercent, lateMs } = wobble;
-  const numbers = [7_000, 7_001, 7_100, 7_101, lossPercent, latePercent, lateMs];
-  const program = join(import.meta.dirname, 'wobbly-hop.js');
-  await lab.spawn('mid', [process.execPath, program, ...numbers.map(String)]).waitLog('carrying');
 }

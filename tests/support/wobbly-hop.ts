@@ -6,6 +6,7 @@
  * Usage: wobbly-hop.js PORT-A PORT-B SOCAT-A SOCAT-B LOSS-PERCENT LATE-PERCENT LATE-MS
  */
 import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
 
 const [portA = 0, portB = 0, socatA = 0, socatB = 0, loss = 0, late = 0, lateMs = 0] = process.argv
   .slice(2)
@@ -30,4 +31,5 @@ a.bind(portA, '127.0.0.1');
 b.bind(portB, '127.0.0.1');
 carry(a, b, socatB);
 carry(b, a, socatA);
+await Promise.all([once(a, 'listening'), once(b, 'listening')]);
 process.stdout.write('carrying\n');
