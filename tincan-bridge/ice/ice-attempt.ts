@@ -10,18 +10,21 @@ import {
   type CandidatePair,
   CandidatePairState,
   Connection,
+  candidateFoundation,
+  candidatePriority,
   parseMessage,
   StunOverTurnProtocol,
   StunProtocol,
   type IceOptions as WeriftOptions,
 } from 'werift';
 import { every } from '../../base/clock.ts';
-import { messageOf } from '../../base/errors.ts';
+import { EvioError, messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
 import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { PathFacts } from '../session/core/path.ts';
 import { addressKind, hostAddresses, overlaySubnets } from './addresses.ts';
 import type { IceDeps, IceOptions, SelectedPath } from './agent.ts';
+import { allocateRelay } from './allocate.ts';
 import {
   type CandidatePolicy,
   formatReflexive,
@@ -32,6 +35,7 @@ import { OwnTransport, type TransportOwner, transportKey } from './own-transport
 import { ReflexiveQuery, resolveStun } from './reflexive.ts';
 import { Relays } from './relays.ts';
 import type { DatagramRouter } from './router.ts';
+import { StreamTransport } from './stream-transport.ts';
 
 /**
  * Relayed pairs are held back for this long after checks began: werift takes the first pair that
@@ -122,8 +126,8 @@ export class IceAttempt implements TransportOwner {
   #gather(): void {
     const { signal } = this.#life;
     const gathering = this.#connection.gatherCandidates();
-    const reflexive = this.#gatherReflexive();
-    const done = withDeadline(Promise.all([gathering, reflexive]), gatherMs, 'gathering');
+    const others = [this.#gatherReflexive(), this.#gatherRelay()];
+    const done = withDeadline(Promise.all([gathering, ...others]), gatherMs, 'gathering');
     done
       .catch((error: unknown) => {
         this.#deps.log.debug('gathering was cut short', { error: messageOf(error) });
@@ -173,6 +177,7 @@ export class IceAttempt implements TransportOwner {
     for (const text of candidates) {
       const parsed = parseCandidate(text, this.#policy);
       if (parsed === null || this.#remote.size >= maxRemote) continue;
+      if (this.#options.directOnly && parsed.type === 'relay') continue;
       const key = `${parsed.address} ${parsed.port}`;
       if (this.#remote.has(key)) continue;
       const { foundation, priority, address, port, type } = parsed;
@@ -235,21 +240,11 @@ export class IceAttempt implements TransportOwner {
   }
 
   #weriftOptions(): Partial<WeriftOptions> {
-    const { servers, turnChoice } = this.#options;
-    const turn = servers.turn[turnChoice % Math.max(1, servers.turn.length)];
     return {
       useIpv4: false,
       useIpv6: false,
       interfaceAddresses: transportKey(this),
       filterCandidatePair: (pair) => this.#mayPair(pair),
-      ...(turn === undefined
-        ? {}
-        : {
-            turnServer: [turn.host, turn.port] as const,
-            turnUsername: turn.user,
-            turnPassword: turn.password,
-            turnTransport: turn.transport,
-          }),
     };
   }
 
@@ -275,6 +270,39 @@ export class IceAttempt implements TransportOwner {
         return query.run(this.#deps.clock, signal);
       }),
     );
+  }
+
+  /** One relay, if there is none already: werift's own asking knows one server and no CA. */
+  async #gatherRelay(): Promise<void> {
+    const { directOnly, servers } = this.#options;
+    const { signal } = this.#life;
+    if (directOnly || servers.turn.length === 0) return;
+    const hosts = hostAddresses(this.#options.ignoredInterfaces, this.#options.loopback);
+    const protocol = await allocateRelay({
+      owner: this,
+      clock: this.#deps.clock,
+      servers: servers.turn,
+      families: new Set(hosts.map((host) => (host.includes(':') ? 6 : 4))),
+      signal,
+      onProblem: (problem) => this.#deps.log.info('relay cannot be used', { reason: problem }),
+    });
+    if (protocol === null) return;
+    const { turn } = protocol;
+    this.#relays.watch(protocol);
+    if (turn.transport instanceof StreamTransport) {
+      turn.transport.onLost = () => {
+        if (this.#selected?.protocol === protocol) this.#fail('the relay ended the connection');
+      };
+    }
+    const [host, port] = turn.relayedAddress;
+    const [relatedHost, relatedPort] = turn.mappedAddress;
+    const foundation = candidateFoundation('relay', 'udp', host);
+    const priority = candidatePriority('relay');
+    protocol.localCandidate = new Candidate(
+      ...([foundation, 1, 'udp', priority, host, port, 'relay', relatedHost, relatedPort] as const),
+    );
+    adopt(this.#connection, protocol);
+    this.#found(protocol.localCandidate);
   }
 
   #found(candidate: Candidate): void {
@@ -388,4 +416,15 @@ export class IceAttempt implements TransportOwner {
   #fail(reason: string): void {
     if (!this.#life.signal.aborted) this.#options.events.onFailed(reason);
   }
+}
+
+/** Makes an allocation one of the connection's own, as its own gathering does. */
+function adopt(connection: Connection, protocol: StunOverTurnProtocol): void {
+  const ensure: unknown = Reflect.get(connection, 'ensureProtocol');
+  const protocols: unknown = Reflect.get(connection, 'protocols');
+  if (typeof ensure !== 'function' || !Array.isArray(protocols)) {
+    throw new EvioError('internal', 'the ICE library has changed inside');
+  }
+  Reflect.apply(ensure, connection, [protocol]);
+  protocols.push(protocol);
 }

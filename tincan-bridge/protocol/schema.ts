@@ -26,6 +26,8 @@ export const IceServers = z.strictObject({
         transport: z.enum(['udp', 'tcp', 'tls']),
         user: z.string().max(512),
         password: z.string().max(512),
+        /** CA certificates to trust instead of the system's, PEM; for `tls`. */
+        ca: z.string().max(16_384).nullable().optional(),
       }),
     )
     .max(16),

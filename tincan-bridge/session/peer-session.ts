@@ -92,7 +92,6 @@ export class PeerSession {
   readonly #traffic = new Traffic();
   readonly #queue: Input[] = [];
   #running = false;
-  #tried = 0;
   #path: PathSummary = noPath;
   #cipher: string | null = null;
   #state: SessionState;
@@ -110,9 +109,15 @@ export class PeerSession {
   }
 
   /** A verified description of the peer. */
-  describe({ nonce, peerNonce, ufrag, password, candidates }: SessionDescription): void {
-    const remote = { ufrag, password, candidates };
+  describe(description: SessionDescription): void {
+    const { nonce, peerNonce, ufrag, password, candidates, directOnly = false } = description;
+    const remote = { ufrag, password, candidates, directOnly };
     this.#input({ kind: 'description', heard: { nonce, peerNonce }, remote });
+  }
+
+  /** Addresses or default routes of this host changed. */
+  networkChanged(): void {
+    this.#input({ kind: 'network-changed' });
   }
 
   ended(reason: string): void {
@@ -218,7 +223,7 @@ export class PeerSession {
   #run(effect: Effect): void {
     switch (effect.kind) {
       case 'start-ice':
-        this.#startIce(effect.own);
+        this.#startIce(effect.own, effect.direct);
         return;
       case 'pair-ice': {
         const { ufrag, password, candidates } = effect.remote;
@@ -264,12 +269,12 @@ export class PeerSession {
     }
   }
 
-  #startIce(own: SessionNonce): void {
+  #startIce(own: SessionNonce, direct: boolean): void {
     const { servers, ignoredInterfaces } = this.#deps.settings();
     const options = {
       controlling: this.#deps.me < this.peer,
       servers,
-      turnChoice: this.#tried++,
+      directOnly: direct,
       ignoredInterfaces,
       loopback: this.#deps.loopback,
     };
@@ -300,7 +305,9 @@ export class PeerSession {
       return;
     }
     if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
-    this.#input({ kind: 'secured', own });
+    const selected = this.#attempts.get(own)?.selected;
+    const relayed = selected != null && pathKind(selected.facts) === 'turn';
+    this.#input({ kind: 'secured', own, relayed });
   }
 
   #drop(own: SessionNonce): void {
@@ -329,6 +336,7 @@ export class PeerSession {
       password,
       candidates: candidates.slice(0, 32),
       complete,
+      ...(attempt.direct ? { directOnly: true } : {}),
     });
   }
 
