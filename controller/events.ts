@@ -145,6 +145,8 @@ export interface Events {
     readonly to: NodeId;
     readonly message: PeerMessage;
   };
+  /** Addresses or default routes of this host changed; told once for each overlay. */
+  'links.networkChanged': { readonly overlay: OverlayId };
   /** The largest frame payload that every path in use carries has changed, bytes. */
   'links.mtuChanged': { readonly overlay: OverlayId; readonly mtu: number };
 

@@ -73,6 +73,8 @@ export interface SignalPolicy {
   /** XEP-0199: also keeps NAT mappings and finds a dead server within a minute. */
   readonly pingEveryMs: number;
   readonly pingDeadlineMs: number;
+  /** The same after the network of this host has changed: peers wait for what we have to say. */
+  readonly hurriedPingMs: number;
 }
 
 export const defaultPolicy: SignalPolicy = {
@@ -82,6 +84,7 @@ export const defaultPolicy: SignalPolicy = {
   requestTimeoutMs: 20_000,
   pingEveryMs: 30_000,
   pingDeadlineMs: 10_000,
+  hurriedPingMs: 1_000,
 };
 
 export interface SignalDeps {

@@ -24,6 +24,9 @@ export function createSignal(deps: SignalDeps): Signal {
       deps.port.on('links.messageReady', over.signal, ({ overlay, to, message }) =>
         overlays.get(overlay)?.sendMessage(to, message),
       );
+      deps.port.on('links.networkChanged', over.signal, ({ overlay }) =>
+        overlays.get(overlay)?.networkChanged(),
+      );
       for (const overlay of overlays.values()) overlay.start();
     },
     async stop() {

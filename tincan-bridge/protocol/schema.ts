@@ -147,6 +147,8 @@ export const notifications = {
   sessionUp: z.strictObject({ peer: NodeId, path: PathSummary, setUpMs: z.number() }),
   pathChanged: z.strictObject({ peer: NodeId, path: PathSummary }),
   sessionDown: z.strictObject({ peer: NodeId, reason: z.string().max(300) }),
+  /** Addresses or default routes of this host changed; sessions are looked after already. */
+  networkChanged: nothing,
   /** To be set on TAP and bridge. */
   mtuChanged: z.strictObject({ mtu: z.int() }),
   log: z.strictObject({
