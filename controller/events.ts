@@ -30,6 +30,8 @@ export interface TurnServer {
   readonly transport: 'udp' | 'tcp' | 'tls';
   readonly user: string;
   readonly password: Secret;
+  /** CA certificates to trust instead of the system's, PEM; for `tls`. */
+  readonly ca?: string | null;
 }
 
 /** Which way the records of a session go, as people name it. */

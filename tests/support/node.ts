@@ -72,6 +72,8 @@ export interface NodeOptions {
     readonly Address: string;
     readonly User: string;
     readonly Password: string;
+    readonly Transport?: 'udp' | 'tcp' | 'tls';
+    readonly CaFile?: string;
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
   /** Merged into the file's sections, deeply: what this interface has no name for. */

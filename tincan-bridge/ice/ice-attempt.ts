@@ -22,6 +22,7 @@ import { EvioError, messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
 import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { PathFacts } from '../session/core/path.ts';
+import type { Diagnosis } from '../session/core/path-note.ts';
 import { addressKind, hostAddresses, overlaySubnets } from './addresses.ts';
 import type { IceDeps, IceOptions, SelectedPath } from './agent.ts';
 import { allocateRelay } from './allocate.ts';
@@ -77,6 +78,12 @@ export class IceAttempt implements TransportOwner {
   readonly #local: string[] = [];
   readonly #remote = new Map<string, Remote>();
   readonly #relays: Relays;
+  /** What STUN servers saw each socket as. */
+  readonly #mapped = new Map<OwnTransport, Endpoint[]>();
+  #stunAnswers = 0;
+  #ownSymmetric = false;
+  #relay: Diagnosis['relay'] = null;
+  readonly #relayProblems: string[] = [];
   readonly #seenAs = new Map<string, string>();
   #early: Array<{ readonly from: Endpoint; readonly bytes: Uint8Array }> = [];
   #complete = false;
@@ -232,7 +239,40 @@ export class IceAttempt implements TransportOwner {
     const key = `${from.address} ${from.port}`;
     if (this.#selected !== null || !this.#remote.has(key)) return;
     const mapped: unknown = parseMessage(bytes)?.getAttributeValue('XOR-MAPPED-ADDRESS');
-    if (Array.isArray(mapped)) this.#seenAs.set(key, String(mapped[0]));
+    if (!Array.isArray(mapped)) return;
+    const [address, port]: unknown[] = mapped;
+    this.#seenAs.set(key, String(address));
+    this.#compareMapping(transport, { address: String(address), port: Number(port) });
+  }
+
+  /** What has been found out about the ways to the peer. */
+  get diagnosis(): Diagnosis {
+    const remote = [...this.#remote.values()].map(({ parsed }) => parsed);
+    const mapped = remote.filter(({ type }) => type === 'srflx');
+    const isOtherPort = ({ host, port }: Candidate): boolean =>
+      mapped.some((c) => c.address === host) &&
+      !remote.some((c) => c.address === host && c.port === port);
+    const seen = this.#connection.remoteCandidates.filter((c) => c.type === 'prflx');
+    return {
+      stunServers: this.#options.servers.stun.length,
+      stunAnswers: this.#stunAnswers,
+      relayServers: this.#options.servers.turn.length,
+      relay: this.#relay,
+      relayProblems: this.#relayProblems,
+      ownSymmetric: this.#ownSymmetric,
+      peerSymmetric: seen.some(isOtherPort),
+      peerCandidates: remote.length,
+      peerReflexive: mapped.length > 0,
+      peerRelay: remote.some(({ type }) => type === 'relay'),
+    };
+  }
+
+  /** One socket that is seen with two ports of one address: its NAT maps per destination. */
+  #compareMapping(transport: OwnTransport, mapped: Endpoint): void {
+    const known = this.#mapped.get(transport) ?? [];
+    if (known.some((m) => m.address === mapped.address && m.port !== mapped.port)) {
+      this.#ownSymmetric = true;
+    }
   }
 
   record(_transport: OwnTransport, from: Endpoint, bytes: Uint8Array): void {
@@ -262,6 +302,9 @@ export class IceAttempt implements TransportOwner {
         if (transport === undefined) return Promise.resolve();
         const own = { address: base.host, port: base.port };
         const query = new ReflexiveQuery(transport, targets, (mapped, server) => {
+          this.#stunAnswers += 1;
+          this.#compareMapping(transport, mapped);
+          this.#mapped.set(transport, [...(this.#mapped.get(transport) ?? []), mapped]);
           if (mapped.address === own.address && mapped.port === own.port) return;
           this.#local.push(formatReflexive(mapped, own, server.address));
           this.#tellCandidates();
@@ -284,12 +327,17 @@ export class IceAttempt implements TransportOwner {
       servers: servers.turn,
       families: new Set(hosts.map((host) => (host.includes(':') ? 6 : 4))),
       signal,
-      onProblem: (problem) => this.#deps.log.info('relay cannot be used', { reason: problem }),
+      onProblem: (problem) => {
+        this.#deps.log.info('relay cannot be used', { reason: problem });
+        this.#relayProblems.push(problem);
+      },
     });
     if (protocol === null) return;
     const { turn } = protocol;
     this.#relays.watch(protocol);
+    this.#relay = 'udp';
     if (turn.transport instanceof StreamTransport) {
+      this.#relay = turn.transport.type;
       turn.transport.onLost = () => {
         if (this.#selected?.protocol === protocol) this.#fail('the relay ended the connection');
       };

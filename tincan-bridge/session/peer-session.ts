@@ -16,6 +16,7 @@ import type { IceServers, Notification, SessionStatus } from '../protocol/schema
 import { Attempt, type Secured } from './attempt.ts';
 import { decodeControl, encodeControl } from './core/control.ts';
 import { maxFrameBytes, pathKind } from './core/path.ts';
+import { pathNote, unreachableNote } from './core/path-note.ts';
 import { nextSession } from './core/session.ts';
 import {
   type Effect,
@@ -94,6 +95,8 @@ export class PeerSession {
   #running = false;
   #path: PathSummary = noPath;
   #cipher: string | null = null;
+  /** Why the last attempt that failed found no path. */
+  #cause: string | null = null;
   #state: SessionState;
 
   constructor(peer: NodeId, deps: SessionDeps, events: SessionEvents) {
@@ -185,11 +188,25 @@ export class PeerSession {
       sentBitsPerSecond: this.#traffic.sentBitsPerSecond,
       receivedBitsPerSecond: this.#traffic.receivedBitsPerSecond,
       upSinceMs: up === null ? null : this.#deps.clock.wallNow() - (nowMs - up.sinceMs),
-      lastError: lastError?.slice(0, 300) ?? null,
+      lastError: this.#explained(lastError),
       cipher: this.#cipher,
-      pathNote: null,
+      pathNote: this.#pathNote(),
       history: this.#history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
+  }
+
+  /** Of a peer that cannot be reached: what the last attempt has found out besides. */
+  #explained(lastError: string | null): string | null {
+    if (lastError === null) return null;
+    const cause = this.#state.link.kind === 'up' ? null : this.#cause;
+    return (cause === null ? lastError : `${lastError}: ${cause}`).slice(0, 300);
+  }
+
+  #pathNote(): string | null {
+    const number = this.#currentNumber();
+    const attempt = number === null ? undefined : this.#installed.get(number);
+    if (attempt?.selected == null) return null;
+    return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis)?.slice(0, 300) ?? null;
   }
 
   #input(input: Input): void {
@@ -314,6 +331,7 @@ export class PeerSession {
     const attempt = this.#attempts.get(own);
     this.#attempts.delete(own);
     if (attempt === undefined) return;
+    if (attempt.selected === null) this.#cause = unreachableNote(attempt.ice.diagnosis);
     const closing = attempt
       .close()
       .catch((error: unknown) => {
