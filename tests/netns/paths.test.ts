@@ -133,7 +133,7 @@ for (const transport of ['tcp', 'tls'] as const) {
     const [a, b] = [scene.start(0, { turn: servers }), scene.start(1)];
     const { path } = await a.waitUp('b');
     assert.equal(path?.kind, 'turn');
-    const setUp = /link up.*"durationMs":(\d+)/.exec(a.log())?.[1];
+    const setUp = /"durationMs":(\d+),"msg":"link up"/.exec(a.log())?.[1];
     process.stdout.write(
       `${transport}: link up after ${setUp} ms, ${Math.round(performance.now() - startedMs)} ms from start\n`,
     );
@@ -177,7 +177,7 @@ test('dead STUN and TURN servers before good ones cost little', async (t) => {
   const a = scene.start(0, changes);
   scene.start(1, changes);
   assert.equal((await a.waitUp('b')).path?.kind, 'turn');
-  const setUp = /link up.*"durationMs":(\d+)/.exec(a.log())?.[1];
+  const setUp = /"durationMs":(\d+),"msg":"link up"/.exec(a.log())?.[1];
   process.stdout.write(`link up after ${setUp} ms\n`);
   assert.ok(Number(setUp) < 5_000, `${setUp} ms`);
 }, 60_000);
@@ -191,4 +191,22 @@ test('IPv6 only, stateful firewalls on both sides: direct, with an MTU of 1400',
   assert.equal((await ping(lab, a.ns, b.address, { sizeBytes: 1_400 - 28, df: true })).received, 5);
   const { overlays } = await a.status();
   assert.equal(overlays[0]?.device?.mtu, 1_400);
+}, 60_000);
+
+test('a relayed pair says on either side whose NAT stands in the way', async (t) => {
+  const { a, b } = await startTwo(t, { kinds: ['symmetric', 'port'] });
+  const expected = [
+    [a, 'b', /NAT of this site maps per destination/],
+    [b, 'a', /the peer's NAT maps per destination/],
+  ] as const;
+  for (const [node, other, note] of expected) {
+    await node.waitUp(other, 20_000, 'turn');
+    await waitFor('the note', async () => note.test((await node.peer(other))?.pathNote ?? ''), {
+      timeoutMs: 5_000,
+      context: () => node.log().slice(-2_000),
+    }).catch(async (error: unknown) => {
+      throw new Error(`${node.name}: ${(await node.peer(other))?.pathNote}`, { cause: error });
+    });
+    assert.match(await node.evio('peers', other), note);
+  }
 }, 60_000);

@@ -27,6 +27,7 @@ const Peer = z.looseObject({
   sentBytes: z.number().nullish(),
   receivedBytes: z.number().nullish(),
   lastError: z.string().nullish(),
+  pathNote: z.string().nullish(),
 });
 const Overlay = z.looseObject({
   overlay: z.string(),

@@ -45,6 +45,8 @@ import { StreamTransport } from './stream-transport.ts';
 const relayDelayMs = 250;
 /** Failed pairs are tried again this often: werift gives each 1.5 s, the peer may begin later. */
 const retryPairsMs = 2_500;
+/** After a relayed pair was selected, the others are tried once more, to say why they fail. */
+const measureNatMs = 500;
 /** A host without an address is looked at again this often. */
 const noAddressMs = 200;
 /** Gathering is told complete after this, whatever is still silent. */
@@ -237,7 +239,7 @@ export class IceAttempt implements TransportOwner {
   answered(transport: OwnTransport, from: Endpoint, bytes: Buffer): void {
     if (this.#queries.get(transport)?.answer(from, bytes) === true) return;
     const key = `${from.address} ${from.port}`;
-    if (this.#selected !== null || !this.#remote.has(key)) return;
+    if (!this.#remote.has(key)) return;
     const mapped: unknown = parseMessage(bytes)?.getAttributeValue('XOR-MAPPED-ADDRESS');
     if (!Array.isArray(mapped)) return;
     const [address, port]: unknown[] = mapped;
@@ -369,8 +371,9 @@ export class IceAttempt implements TransportOwner {
    * Pairs all remote candidates with relays that came later, and starts failed checks again. Adding
    * a candidate twice is how werift makes the pairs that are missing; the copy is taken out again.
    */
-  #pairAgain(): void {
-    if (!this.#begun || this.#selected !== null || this.#life.signal.aborted) return;
+  #pairAgain(measuring = false): void {
+    if (!this.#begun || this.#life.signal.aborted) return;
+    if (this.#selected !== null && !measuring) return;
     const { remoteCandidates } = this.#connection;
     for (const { candidate } of this.#remote.values()) {
       this.#connection.addRemoteCandidate(candidate).catch(() => {});
@@ -378,7 +381,11 @@ export class IceAttempt implements TransportOwner {
       if (copy > remoteCandidates.indexOf(candidate)) remoteCandidates.splice(copy, 1);
     }
     for (const pair of this.#connection.candidatePairs) {
-      if (pair.state === CandidatePairState.FAILED) pair.handle = this.#connection.checkStart(pair);
+      const { state } = pair;
+      const isOver = state === CandidatePairState.FAILED;
+      // Once a pair is selected nobody else starts those that are new.
+      const isStuck = measuring && state === CandidatePairState.FROZEN;
+      if (isOver || isStuck) pair.handle = this.#connection.checkStart(pair);
     }
   }
 
@@ -416,6 +423,10 @@ export class IceAttempt implements TransportOwner {
       if (this.#life.signal.aborted) return;
       this.#selected = pair;
       this.#options.events.onSelected(selected);
+      // What the other pairs meet tells either side what its NAT, or the peer's, does.
+      if (pair.protocol instanceof StunOverTurnProtocol || selected.facts.remote === 'relay') {
+        this.#deps.clock.after(measureNatMs, this.#life.signal, () => this.#pairAgain(true));
+      }
       const early = this.#early.filter(({ from }) => this.#isValidated(from));
       this.#early = [];
       for (const { bytes } of early) this.#options.events.onRecord(bytes);

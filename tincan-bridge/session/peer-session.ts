@@ -11,7 +11,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Datapath, SessionNumber } from '../datapath/datapath.ts';
 import type { Handshake, HandshakeOptions } from '../datapath/handshake.ts';
 import type { DatagramRouter } from '../ice/router.ts';
-import type { SessionDescription } from '../protocol/description.ts';
+import { SessionDescription } from '../protocol/description.ts';
 import type { IceServers, Notification, SessionStatus } from '../protocol/schema.ts';
 import { Attempt, type Secured } from './attempt.ts';
 import { decodeControl, encodeControl } from './core/control.ts';
@@ -37,6 +37,8 @@ const handshakeDatagramBytes = 1_200;
 /** First description waits this long for all host candidates, later ones for more to come. */
 const firstWordMs = 2;
 const moreWordsMs = 30;
+/** Longest description that any path carries in one record; candidates beyond it are left out. */
+const inBandBytes = 1_200;
 const historyLength = 64;
 /** Pings whose answer may still come. */
 const maxPings = 8;
@@ -150,6 +152,11 @@ export class PeerSession {
     if (control.kind === 'bye') {
       // On an association that was replaced it says nothing about the session.
       if (number === this.#currentNumber()) this.ended('it was closed on the far side');
+      return;
+    }
+    if (control.kind === 'description') {
+      const heard = descriptionIn(control.json);
+      if (heard !== null) this.describe(heard);
       return;
     }
     const sentMs = this.#pings.get(control.nonce);
@@ -347,7 +354,7 @@ export class PeerSession {
     const { ufrag, password, candidates, complete } = attempt.ice;
     if (candidates.length === 0 && !complete) return; // said as soon as there is one
     attempt.described = candidates.length;
-    this.#events.onDescription({
+    const description: SessionDescription = {
       nonce: own,
       peerNonce,
       ufrag,
@@ -355,7 +362,22 @@ export class PeerSession {
       candidates: candidates.slice(0, 32),
       complete,
       ...(attempt.direct ? { directOnly: true } : {}),
-    });
+    };
+    this.#events.onDescription(description);
+    this.#describeInBand(description);
+  }
+
+  /** Over the session that is up as well: what comes first counts, the other is known by then. */
+  #describeInBand(description: SessionDescription): void {
+    const number = this.#currentNumber();
+    if (number === null) return;
+    const { candidates } = description;
+    for (let count = candidates.length; count > 0; count -= 1) {
+      const json = JSON.stringify({ ...description, candidates: candidates.slice(0, count) });
+      if (json.length > inBandBytes) continue;
+      this.#sendControl(number, encodeControl({ kind: 'description', nonce: 0n, json }));
+      return;
+    }
   }
 
   #startHandshake(own: SessionNonce): void {
@@ -432,5 +454,14 @@ export class PeerSession {
     this.#log.info(what);
     this.#history.push({ atMs: this.#deps.clock.now(), what: what.slice(0, 200) });
     if (this.#history.length > historyLength) this.#history.shift();
+  }
+}
+
+/** A description that came in-band, or null when it is none. */
+function descriptionIn(json: string): SessionDescription | null {
+  try {
+    return SessionDescription.safeParse(JSON.parse(json)).data ?? null;
+  } catch {
+    return null; // nonsense of an authenticated peer, or of a later version
   }
 }
