@@ -73,6 +73,12 @@ static int openSocket() {
 static napi_value watchNetwork(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 1);
   if (!arguments.ok()) return nullptr;
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, arguments.value(0), &type);
+  if (type != napi_function) {
+    napi_throw_type_error(env, nullptr, "argument 0 must be a function");
+    return nullptr;
+  }
   uv_loop_t* loop = nullptr;
   const int fd = openSocket();
   if (fd < 0 || napi_get_uv_event_loop(env, &loop) != napi_ok) {
