@@ -14,6 +14,7 @@ export function sourceTowards(address: string, port: number): Promise<string | n
       resolve(source);
     };
     socket.once('error', () => end(null));
-    socket.connect(port, address, () => end(socket.address().address));
+    socket.once('connect', () => end(socket.address().address));
+    socket.connect(port, address);
   });
 }
