@@ -10,15 +10,13 @@ import {
   type CandidatePair,
   CandidatePairState,
   Connection,
-  candidateFoundation,
-  candidatePriority,
   parseMessage,
   StunOverTurnProtocol,
   StunProtocol,
   type IceOptions as WeriftOptions,
 } from 'werift';
 import { every } from '../../base/clock.ts';
-import { EvioError, messageOf } from '../../base/errors.ts';
+import { messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
 import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { PathFacts } from '../session/core/path.ts';
@@ -32,9 +30,10 @@ import {
   type ParsedCandidate,
   parseCandidate,
 } from './candidates.ts';
+import { Findings } from './findings.ts';
 import { OwnTransport, type TransportOwner, transportKey } from './own-transport.ts';
 import { ReflexiveQuery, resolveStun } from './reflexive.ts';
-import { Relays } from './relays.ts';
+import { adoptRelay, Relays } from './relays.ts';
 import type { DatagramRouter } from './router.ts';
 import { StreamTransport } from './stream-transport.ts';
 
@@ -80,12 +79,7 @@ export class IceAttempt implements TransportOwner {
   readonly #local: string[] = [];
   readonly #remote = new Map<string, Remote>();
   readonly #relays: Relays;
-  /** What STUN servers saw each socket as. */
-  readonly #mapped = new Map<OwnTransport, Endpoint[]>();
-  #stunAnswers = 0;
-  #ownSymmetric = false;
-  #relay: Diagnosis['relay'] = null;
-  readonly #relayProblems: string[] = [];
+  readonly #findings = new Findings();
   readonly #seenAs = new Map<string, string>();
   #early: Array<{ readonly from: Endpoint; readonly bytes: Uint8Array }> = [];
   #complete = false;
@@ -244,37 +238,17 @@ export class IceAttempt implements TransportOwner {
     if (!Array.isArray(mapped)) return;
     const [address, port]: unknown[] = mapped;
     this.#seenAs.set(key, String(address));
-    this.#compareMapping(transport, { address: String(address), port: Number(port) });
+    this.#findings.seenAs(transport, { address: String(address), port: Number(port) });
   }
 
   /** What has been found out about the ways to the peer. */
   get diagnosis(): Diagnosis {
-    const remote = [...this.#remote.values()].map(({ parsed }) => parsed);
-    const mapped = remote.filter(({ type }) => type === 'srflx');
-    const isOtherPort = ({ host, port }: Candidate): boolean =>
-      mapped.some((c) => c.address === host) &&
-      !remote.some((c) => c.address === host && c.port === port);
     const seen = this.#connection.remoteCandidates.filter((c) => c.type === 'prflx');
-    return {
-      stunServers: this.#options.servers.stun.length,
-      stunAnswers: this.#stunAnswers,
-      relayServers: this.#options.servers.turn.length,
-      relay: this.#relay,
-      relayProblems: this.#relayProblems,
-      ownSymmetric: this.#ownSymmetric,
-      peerSymmetric: seen.some(isOtherPort),
-      peerCandidates: remote.length,
-      peerReflexive: mapped.length > 0,
-      peerRelay: remote.some(({ type }) => type === 'relay'),
-    };
-  }
-
-  /** One socket that is seen with two ports of one address: its NAT maps per destination. */
-  #compareMapping(transport: OwnTransport, mapped: Endpoint): void {
-    const known = this.#mapped.get(transport) ?? [];
-    if (known.some((m) => m.address === mapped.address && m.port !== mapped.port)) {
-      this.#ownSymmetric = true;
-    }
+    return this.#findings.diagnosis(
+      this.#options.servers,
+      [...this.#remote.values()].map(({ parsed }) => parsed),
+      seen.map(({ host, port }) => ({ address: host, port })),
+    );
   }
 
   record(_transport: OwnTransport, from: Endpoint, bytes: Uint8Array): void {
@@ -304,9 +278,7 @@ export class IceAttempt implements TransportOwner {
         if (transport === undefined) return Promise.resolve();
         const own = { address: base.host, port: base.port };
         const query = new ReflexiveQuery(transport, targets, (mapped, server) => {
-          this.#stunAnswers += 1;
-          this.#compareMapping(transport, mapped);
-          this.#mapped.set(transport, [...(this.#mapped.get(transport) ?? []), mapped]);
+          this.#findings.answered(transport, mapped);
           if (mapped.address === own.address && mapped.port === own.port) return;
           this.#local.push(formatReflexive(mapped, own, server.address));
           this.#tellCandidates();
@@ -331,28 +303,20 @@ export class IceAttempt implements TransportOwner {
       signal,
       onProblem: (problem) => {
         this.#deps.log.info('relay cannot be used', { reason: problem });
-        this.#relayProblems.push(problem);
+        this.#findings.relayProblems.push(problem);
       },
     });
     if (protocol === null) return;
     const { turn } = protocol;
     this.#relays.watch(protocol);
-    this.#relay = 'udp';
+    this.#findings.relay = 'udp';
     if (turn.transport instanceof StreamTransport) {
-      this.#relay = turn.transport.type;
+      this.#findings.relay = turn.transport.type;
       turn.transport.onLost = () => {
         if (this.#selected?.protocol === protocol) this.#fail('the relay ended the connection');
       };
     }
-    const [host, port] = turn.relayedAddress;
-    const [relatedHost, relatedPort] = turn.mappedAddress;
-    const foundation = candidateFoundation('relay', 'udp', host);
-    const priority = candidatePriority('relay');
-    protocol.localCandidate = new Candidate(
-      ...([foundation, 1, 'udp', priority, host, port, 'relay', relatedHost, relatedPort] as const),
-    );
-    adopt(this.#connection, protocol);
-    this.#found(protocol.localCandidate);
+    this.#found(adoptRelay(this.#connection, protocol));
   }
 
   #found(candidate: Candidate): void {
@@ -475,15 +439,4 @@ export class IceAttempt implements TransportOwner {
   #fail(reason: string): void {
     if (!this.#life.signal.aborted) this.#options.events.onFailed(reason);
   }
-}
-
-/** Makes an allocation one of the connection's own, as its own gathering does. */
-function adopt(connection: Connection, protocol: StunOverTurnProtocol): void {
-  const ensure: unknown = Reflect.get(connection, 'ensureProtocol');
-  const protocols: unknown = Reflect.get(connection, 'protocols');
-  if (typeof ensure !== 'function' || !Array.isArray(protocols)) {
-    throw new EvioError('internal', 'the ICE library has changed inside');
-  }
-  Reflect.apply(ensure, connection, [protocol]);
-  protocols.push(protocol);
 }

@@ -2,9 +2,15 @@
  * The TURN allocations of one ICE attempt: what they hand over, the channel that carries the session,
  * and giving them back. Owns channels and their renewal; ICE checks over them are werift's.
  */
-import type { StunOverTurnProtocol } from 'werift';
+import {
+  Candidate,
+  type Connection,
+  candidateFoundation,
+  candidatePriority,
+  type StunOverTurnProtocol,
+} from 'werift';
 import { every } from '../../base/clock.ts';
-import { messageOf } from '../../base/errors.ts';
+import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { IceDeps } from './agent.ts';
 import { giveBack } from './allocate.ts';
@@ -85,4 +91,24 @@ export class Relays {
   close(): void {
     this.#stream?.close();
   }
+}
+
+/** Makes an allocation one of the connection's own, as werift's gathering does; its candidate. */
+export function adoptRelay(connection: Connection, protocol: StunOverTurnProtocol): Candidate {
+  const ensure: unknown = Reflect.get(connection, 'ensureProtocol');
+  const protocols: unknown = Reflect.get(connection, 'protocols');
+  if (typeof ensure !== 'function' || !Array.isArray(protocols)) {
+    throw new EvioError('internal', 'the ICE library has changed inside');
+  }
+  const [host, port] = protocol.turn.relayedAddress;
+  const foundation = candidateFoundation('relay', 'udp', host);
+  const priority = candidatePriority('relay');
+  const related = protocol.turn.mappedAddress;
+  const candidate = new Candidate(
+    ...([foundation, 1, 'udp', priority, host, port, 'relay', ...related] as const),
+  );
+  protocol.localCandidate = candidate;
+  Reflect.apply(ensure, connection, [protocol]);
+  protocols.push(protocol);
+  return candidate;
 }
