@@ -49,6 +49,8 @@ export interface TurnConfig {
   readonly transport: 'udp' | 'tcp' | 'tls';
   readonly user: string;
   readonly password: Secret;
+  /** CA certificates to trust instead of the system's, PEM. */
+  readonly ca: string | null;
 }
 
 export interface DeviceConfig {

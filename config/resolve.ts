@@ -25,6 +25,9 @@ type Turns = ConfigFile['LinkManager']['Turn'];
 /** IANA's ports of XMPP, STUN and TURN (RFC 6120 14.7, XEP-0368, RFC 8489 18.6). */
 const ports = { xmpp: 5222, xmppDirectTls: 5223, stun: 3478, stunTls: 5349 } as const;
 
+/** It crosses to the tunnel process in one message with those of the other servers. */
+const maxTurnCaChars = 16_384;
+
 /** `path` is the file's, absolute. The file must have passed `checkText`. */
 export function resolveConfig(file: ConfigFile, path: string, sources: Sources): Config {
   const { Broker } = file;
@@ -126,6 +129,10 @@ function turnConfigs(turns: Turns, path: JsonPath, sources: Sources): TurnConfig
     transport: turn.Transport,
     user: turn.User,
     password: sources.password([...path, index], turn),
+    ca:
+      turn.CaFile === undefined
+        ? null
+        : sources.certificates([...path, index, 'CaFile'], turn.CaFile, maxTurnCaChars),
   }));
 }
 

@@ -147,6 +147,10 @@ const Turn = z.strictObject({
   Transport: z.enum(['udp', 'tcp', 'tls']).default('udp').meta({
     description: 'How to reach the TURN server.',
   }),
+  CaFile: FilePath.optional().meta({
+    description:
+      "With tls: CA certificates (PEM, at most 16 KiB) that the server's must chain to, in place of the system's.",
+  }),
 });
 
 const Stun = z.array(HostPort(3478)).max(8);

@@ -69,11 +69,12 @@ export class Sources {
   }
 
   /** PEM with one certificate or more, as it stands in the file. */
-  certificates(path: JsonPath, file: string): string {
+  certificates(path: JsonPath, file: string, maxChars = maxSourceBytes): string {
     const pem = this.#text(path, file);
     if (pem === null) return '';
     try {
       const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+      if (pem.length > maxChars) throw new Error(`longer than ${maxChars} characters`);
       if (blocks.length === 0) throw new Error('no PEM certificate in it');
       for (const block of blocks) new X509Certificate(block);
       return pem;

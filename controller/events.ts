@@ -30,6 +30,8 @@ export interface TurnServer {
   readonly transport: 'udp' | 'tcp' | 'tls';
   readonly user: string;
   readonly password: Secret;
+  /** CA certificates to trust instead of the system's, PEM; for `tls`. */
+  readonly ca?: string | null;
 }
 
 /** Which way the records of a session go, as people name it. */
@@ -156,6 +158,8 @@ export interface Events {
     readonly to: NodeId;
     readonly message: PeerMessage;
   };
+  /** Addresses or default routes of this host changed; told once for each overlay. */
+  'links.networkChanged': { readonly overlay: OverlayId };
   /** The largest frame payload that every path in use carries has changed, bytes. */
   'links.mtuChanged': { readonly overlay: OverlayId; readonly mtu: number };
 

@@ -12,6 +12,7 @@ import type { Datapath, DatapathOptions, SessionNumber, Upcall } from './datapat
 import type { Handshake, HandshakeOptions } from './datapath/handshake.ts';
 import { Switch } from './fabric/switch.ts';
 import { DatagramRouter } from './ice/router.ts';
+import { type KernelEvents, watchNetwork } from './network/watch.ts';
 import type { Handlers, Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
@@ -26,6 +27,8 @@ const maxListed = 1_024;
 export interface BridgeDeps {
   readonly createDatapath: (options: DatapathOptions) => Datapath;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
+  /** Network changes; without it (tests in one process) none are noticed. */
+  readonly kernelEvents?: KernelEvents;
   readonly clock: Clock;
   readonly log: Logger;
   readonly notify: BridgeServer['notify'];
@@ -127,6 +130,7 @@ class Tunnel {
       loopback: deps.loopback,
       keyLog: (line) => this.#keyLog(keyLogFile, line),
     };
+    if (deps.kernelEvents !== undefined) this.#watch(deps.kernelEvents);
     this.#log.info('tunnel open', { device: tap, nodeId, mtu: this.#mtu.mtu });
   }
 
@@ -190,6 +194,22 @@ class Tunnel {
 
   stop(): Promise<void> {
     return this.#parts.stop();
+  }
+
+  #watch(kernelEvents: KernelEvents): void {
+    watchNetwork({
+      clock: this.#deps.clock,
+      log: this.#log,
+      signal: this.#life.signal,
+      kernelEvents,
+      ignoredInterfaces: () => this.#settings.ignoredInterfaces,
+      onChanged: () => {
+        this.#log.info('the network of this host changed', { count: this.#sessions.size });
+        // First: the signalling has to know before it is given descriptions to carry.
+        this.#deps.notify('networkChanged', {});
+        for (const session of this.#sessions.values()) session.networkChanged();
+      },
+    });
   }
 
   #known(peer: NodeId): PeerSession {

@@ -16,7 +16,7 @@ import { messageOf } from '../base/errors.ts';
 import { withDeadline } from '../base/lifecycle.ts';
 import { createBridge } from './bridge.ts';
 import { createChannelLogger } from './channel-log.ts';
-import { createHandshake, createNativeDatapath } from './datapath/native.ts';
+import { createHandshake, createNativeDatapath, kernelEvents } from './datapath/native.ts';
 import { bridgeProtocolVersion } from './protocol/schema.ts';
 import { type BridgeServer, createBridgeServer } from './server.ts';
 
@@ -107,6 +107,7 @@ function main(): void {
   const bridge = createBridge({
     createDatapath: createNativeDatapath,
     createHandshake,
+    kernelEvents,
     clock: systemClock,
     log,
     notify: (name, body) => server?.notify(name, body),

@@ -340,6 +340,9 @@ export class OverlayLinks {
       case 'sessionDown':
         this.#linkDown(message.body.peer, message.body.reason);
         return;
+      case 'networkChanged':
+        port.publish('links.networkChanged', { overlay });
+        return;
       case 'mtuChanged':
         port.publish('links.mtuChanged', { overlay, mtu: message.body.mtu });
         return;

@@ -79,6 +79,8 @@ export interface SignalPolicy {
   readonly pingDeadlineMs: number;
   /** Certificates expire and clocks are set while peers are up; their links end within a minute. */
   readonly judgeEveryMs: number;
+  /** The same after the network of this host has changed: peers wait for what we have to say. */
+  readonly hurriedPingMs: number;
 }
 
 export const defaultPolicy: SignalPolicy = {
@@ -89,6 +91,7 @@ export const defaultPolicy: SignalPolicy = {
   pingEveryMs: 30_000,
   pingDeadlineMs: 10_000,
   judgeEveryMs: 10_000,
+  hurriedPingMs: 1_000,
 };
 
 export interface SignalDeps {

@@ -19,6 +19,7 @@ import { defaultPolicy, type OverlaySignalConfig, type SignalDeps } from './deps
 import { Members, type SignalCounters } from './members.ts';
 import { OfferedServices } from './offered-services.ts';
 import { StanzaError } from './pending-requests.ts';
+import { sourceTowards } from './source-address.ts';
 import {
   announcePresence,
   answerTo,
@@ -60,6 +61,10 @@ export class OverlaySignal {
   #state: SignalState = 'stopped';
   #problem: Problem | null = null;
   #stream: XmppStream | null = null;
+  /** The same from login to end, whether or not its roster is there yet. */
+  #opened: XmppStream | null = null;
+  /** Aborts when the next try must not wait, and no try of before must go on. */
+  #hurry = new AbortController();
   /** Ends with the stream: timers and late answers of an old one do nothing. */
   #session = new AbortController();
   #outbox = emptyOutbox;
@@ -125,6 +130,34 @@ export class OverlaySignal {
     }
   }
 
+  /**
+   * Addresses or routes of this host changed: a try or a wait of before is cut short, and a stream
+   * whose connection is not what the kernel would make now is replaced at once.
+   */
+  networkChanged(): void {
+    const stream = this.#opened;
+    if (stream !== null) void this.#recheck(stream);
+    else if (this.#state !== 'refused') this.#hurry.abort();
+  }
+
+  async #recheck(stream: XmppStream): Promise<void> {
+    const { ends } = stream;
+    const source = ends === null ? null : await sourceTowards(ends.remote, ends.remotePort);
+    const replace = (why: string): void => {
+      if (this.#opened !== stream) return;
+      this.#hurry.abort();
+      stream.abandon(why);
+    };
+    if (ends === null || source !== ends.local) {
+      replace('the network of this host changed');
+      return;
+    }
+    const ping = pingRequest(this.#account.domain);
+    await stream.request(ping, this.#policy.hurriedPingMs).catch((error: unknown) => {
+      if (!(error instanceof StanzaError)) replace('the server does not answer');
+    });
+  }
+
   snapshot(): OverlaySnapshot {
     const { config, membership } = { config: this.#config, membership: this.#members.state };
     return {
@@ -150,6 +183,7 @@ export class OverlaySignal {
     const { clock, random } = this.#deps;
     let backoff = noFailures;
     while (!this.#stopping.signal.aborted) {
+      this.#hurry = new AbortController();
       this.#setState('connecting', this.#problem, null);
       let onlineAtMs: number | null = null;
       const error = await this.#serve(() => {
@@ -158,10 +192,12 @@ export class OverlaySignal {
       if (this.#stopping.signal.aborted) break;
       const livedMs = onlineAtMs === null ? 0 : Math.max(1, clock.now() - onlineAtMs);
       const next = nextTry(backoff, error.code, livedMs, random(), this.#policy.backoff);
-      backoff = next.backoff;
+      const isHurried = this.#hurry.signal.aborted && !isRefusal(error.code);
+      backoff = isHurried ? noFailures : next.backoff;
+      const delayMs = isHurried ? 0 : next.delayMs;
       const state = isRefusal(error.code) ? 'refused' : 'offline';
-      this.#setState(state, { code: error.code, message: error.message }, next.delayMs);
-      await this.#wait(next.delayMs);
+      this.#setState(state, { code: error.code, message: error.message }, delayMs);
+      await this.#wait(delayMs);
     }
     this.#setState('stopped', null, null);
   }
@@ -175,6 +211,7 @@ export class OverlaySignal {
       const ended = Promise.withResolvers<EvioError>();
       stream = await this.#open((error) => ended.resolve(error));
       const opened = stream;
+      this.#opened = stream;
       this.#stopping.signal.addEventListener('abort', () => this.#leave(opened, ended.resolve), {
         once: true,
         signal: session,
@@ -190,6 +227,7 @@ export class OverlaySignal {
     } finally {
       this.#session.abort();
       this.#stream = null;
+      this.#opened = null;
       await stream?.close();
       this.#members.advance({ kind: 'offline' });
     }
@@ -219,7 +257,7 @@ export class OverlaySignal {
         loginTimeoutMs,
       },
       { stanza: (stanza) => this.#receive(stanza), ended },
-      this.#stopping.signal,
+      AbortSignal.any([this.#stopping.signal, this.#hurry.signal]),
     );
   }
 
@@ -322,8 +360,10 @@ export class OverlaySignal {
         over.abort();
         resolve();
       };
-      signal.addEventListener('abort', end, { once: true, signal: over.signal });
-      this.#deps.clock.after(ms, signal, end);
+      for (const early of [signal, this.#hurry.signal]) {
+        early.addEventListener('abort', end, { once: true, signal: over.signal });
+      }
+      this.#deps.clock.after(ms, over.signal, end);
     });
   }
 }

@@ -25,6 +25,9 @@ export function createSignal(deps: SignalDeps): Signal {
         overlays.get(overlay)?.sendMessage(to, message),
       );
       deps.port.on('trust.changed', over.signal, ({ overlay }) => overlays.get(overlay)?.rejudge());
+      deps.port.on('links.networkChanged', over.signal, ({ overlay }) =>
+        overlays.get(overlay)?.networkChanged(),
+      );
       for (const overlay of overlays.values()) overlay.start();
     },
     async stop() {

@@ -69,10 +69,18 @@ export interface StreamHandlers {
   ended(error: EvioError): void;
 }
 
+export interface StreamEnds {
+  readonly local: string;
+  readonly remote: string;
+  readonly remotePort: number;
+}
+
 /** A stream that is logged in. */
 export interface XmppStream {
   /** Our full JID. */
   readonly address: Jid;
+  /** The ends of its connection, null when it is broken. */
+  readonly ends: StreamEnds | null;
   /** Queues a stanza; one that cannot be sent ends the stream. */
   send(stanza: Stanza): void;
   /** Sends an iq and resolves with its result; rejects on an error answer and after the deadline. */
@@ -133,6 +141,12 @@ class Stream extends Client implements XmppStream {
 
   get address(): Jid {
     return this.#address;
+  }
+
+  get ends(): StreamEnds | null {
+    const { localAddress: local, remoteAddress: remote, remotePort } = this.#raw() ?? {};
+    if (local === undefined || remote === undefined || remotePort === undefined) return null;
+    return { local, remote, remotePort };
   }
 
   async login(): Promise<void> {

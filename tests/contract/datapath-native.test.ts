@@ -5,7 +5,7 @@ import { EvioError } from '../../base/errors.ts';
 import { InterfaceName, NodeId } from '../../base/ids.ts';
 import { loadAddon } from '../../tincan-bridge/datapath/addon.ts';
 import type { Upcall } from '../../tincan-bridge/datapath/datapath.ts';
-import { createNativeDatapath } from '../../tincan-bridge/datapath/native.ts';
+import { createNativeDatapath, kernelEvents } from '../../tincan-bridge/datapath/native.ts';
 import * as wire from '../../tincan-bridge/datapath/wire.ts';
 import { suite } from '../support/harness.ts';
 import { makeHostSide, makeTap, noTap } from '../support/tap-bed.ts';
@@ -171,6 +171,21 @@ test('arguments of the wrong kind throw and do no harm', () => {
     assert.throws(() => call(name), TypeError, name);
     assert.throws(() => call(name, {}, 1, 'x', -1, null, 3, 4, 5, 6), TypeError, name);
   }
+});
+
+test.unless(why, 'a change of the network is told of, until the watch ends', async (t) => {
+  let told = 0;
+  const stop = kernelEvents(() => {
+    told += 1;
+  });
+  await makeTap(t, `t${process.pid}k`);
+  await until('the event', () => told > 0);
+  stop();
+  stop();
+  const before = told;
+  await makeTap(t, `t${process.pid}l`);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(told, before);
 });
 
 async function startWorker(tap: string): Promise<Worker> {

@@ -54,7 +54,7 @@ function newSide(deps: IceDeps, controlling: boolean, servers: IceServers = noSe
     attempt: new IceAttempt(deps, {
       controlling,
       servers,
-      turnChoice: 0,
+      directOnly: false,
       ignoredInterfaces: [],
       loopback: true,
       events: {

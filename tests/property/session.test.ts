@@ -31,6 +31,7 @@ const timers: TimerId[] = [
   'deadline',
   'ask',
   'tick',
+  'improve',
   'retire-1',
   'retire-2',
   'retire-3',
@@ -41,12 +42,18 @@ const input: fc.Arbitrary<Input> = fc.oneof(
   fc.record({
     kind: fc.constant('description' as const),
     heard: fc.record({ nonce: few, peerNonce: fc.option(few) }),
-    remote: fc.constant(remote),
+    remote: fc.record({ directOnly: fc.boolean() }).map((more) => ({ ...remote, ...more })),
   }),
   fc.record({
     kind: fc.constantFrom('candidates' as const, 'validated' as const, 'secured' as const),
     own: few,
   }),
+  fc.record({
+    kind: fc.constant('secured' as const),
+    own: few,
+    relayed: fc.constant(true),
+  }),
+  fc.constant<Input>({ kind: 'network-changed' }),
   fc.record({ kind: fc.constant('ice-failed' as const), own: few, reason: fc.constant('x') }),
   fc.record({
     kind: fc.constant('insecure' as const),
@@ -110,17 +117,25 @@ test('no input crashes the machine, and its effects always balance', () => {
 }, 60_000);
 
 test('control payloads round trip, and no bytes crash their decoder', () => {
-  const control: fc.Arbitrary<Control> = fc.record({
-    kind: fc.constantFrom('ping' as const, 'pong' as const, 'bye' as const),
-    nonce: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
-  });
+  const number = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+  const control: fc.Arbitrary<Control> = fc.oneof(
+    fc.record({
+      kind: fc.constantFrom('ping' as const, 'pong' as const, 'bye' as const),
+      nonce: number,
+    }),
+    fc.record({
+      kind: fc.constant('description' as const),
+      nonce: number,
+      json: fc.string({ unit: 'grapheme' }),
+    }),
+  );
   fc.assert(
     fc.property(control, (c) => assert.deepEqual(decodeControl(encodeControl(c)), { ...c })),
   );
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
       const decoded = decodeControl(bytes);
-      assert.equal(decoded !== null, bytes.length >= 9 && [1, 2, 3].includes(bytes[0] ?? 0));
+      assert.equal(decoded !== null, bytes.length >= 9 && [1, 2, 3, 4].includes(bytes[0] ?? 0));
     }),
   );
 });

@@ -118,6 +118,9 @@ function configText(
     'no-dtls',
   ];
   if (options.secondAddress !== undefined) lines.push(`listening-ip=${options.secondAddress}`);
+  if (options.address6 !== undefined) {
+    lines.push(`listening-ip=${options.address6}`, `relay-ip=${options.address6}`);
+  }
   if (options.sharedSecret === undefined) {
     lines.push('lt-cred-mech');
     for (const [user, password] of Object.entries(options.users ?? { u: 'p' })) {

@@ -8,6 +8,9 @@
  *
  * `cgnat` puts one more router (cX, symmetric) between rX and the segment; `open` translates
  * nothing: the host has an address of its own, 10.98.N.10, that the segment routes to.
+ *
+ * With IPv6 in the underlay the segment is also 2001:db8:ff::1/64 and site N 2001:db8:N::/64, behind
+ * a stateful firewall that lets in answers only (`open`: everything; `blocked`: no UDP).
  */
 import { createLab, type Lab, type LabOptions } from './netns.ts';
 import type { Scope } from './scope.ts';
@@ -44,15 +47,26 @@ export interface NatLab {
   readonly sites: readonly Site[];
 }
 
+/** Which IP versions the machines of a lab speak among each other. */
+export type Underlay = 'v4' | 'v6' | 'dual';
+
 export interface NatLabOptions extends LabOptions {
   /** One site per kind, at most 9. */
   readonly kinds: readonly NatKind[];
+  /** Default v4; `v6`: hosts have no IPv4 address. */
+  readonly underlay?: Underlay;
 }
 
+export const publicAddress6 = '2001:db8:ff::1';
+
 export async function createNatLab(scope: Scope, options: NatLabOptions): Promise<NatLab> {
-  const lab = await createLab(scope, options);
+  const { underlay = 'v4' } = options;
+  const hasV6 = underlay !== 'v4';
+  const lab = await createLab(scope, hasV6 ? { ...options, ipv6: true } : options);
   await lab.namespace('pub');
-  await lab.bridge('pub', 'br0', ['10.99.0.1/24', '10.99.0.11/24']);
+  const own6 = hasV6 ? [`${publicAddress6}/64`] : [];
+  await lab.bridge('pub', 'br0', ['10.99.0.1/24', '10.99.0.11/24', ...own6]);
+  if (hasV6) await lab.sysctl('pub', { 'net.ipv6.conf.all.forwarding': 1 });
   await lab.sysctl('pub', { 'net.ipv4.ip_forward': 1 });
   // coturn needs a route to everything that it is asked to relay to, or it stops relaying.
   await lab.ip(
@@ -64,12 +78,58 @@ route add default dev sink0`,
   );
   const sites: Site[] = [];
   for (const [index, kind] of options.kinds.entries()) {
-    sites.push(await addSite(lab, index + 1, kind));
+    sites.push(await addSite(lab, index + 1, kind, underlay));
   }
   return { lab, pub: 'pub', publicAddress: '10.99.0.1', sites };
 }
 
-async function addSite(lab: Lab, n: number, kind: NatKind): Promise<Site> {
+/** One more way out for the host of a site: device `eth1` behind a router of its own, no address yet. */
+export async function addUplink(
+  lab: Lab,
+  n: number,
+  kind: Exclude<NatKind, 'cgnat'>,
+  host: string,
+): Promise<{ readonly router: string }> {
+  const router = `r${String.fromCharCode(64 + n)}`;
+  await lab.namespace(router);
+  const wan = { ns: router, dev: 'wan', addresses: [`10.99.0.${n + 1}/24`] };
+  await lab.cable(wan, { ns: 'pub', dev: `v${router}`, bridge: 'br0' });
+  await lab.ip(router, 'route add default via 10.99.0.1');
+  const lan = { ns: router, dev: 'lan', addresses: [`192.168.${n}.1/24`] };
+  await lab.cable(lan, { ns: host, dev: 'eth1' });
+  await route(lab, router, kind);
+  await addV6(lab, n, router, kind);
+  return { router };
+}
+
+/** IPv6 of a router and what lies behind it. */
+async function addV6(lab: Lab, n: number, router: string, kind: NatKind): Promise<void> {
+  await lab.sysctl(router, { 'net.ipv6.conf.all.forwarding': 1 });
+  await lab.ip(
+    router,
+    `addr add 2001:db8:ff::${n + 1}/64 dev wan
+addr add 2001:db8:${n}::1/64 dev lan
+route add default via ${publicAddress6}`,
+  );
+  await lab.ip('pub', `route add 2001:db8:${n}::/64 via 2001:db8:ff::${n + 1}`);
+  const udp = kind === 'blocked' ? 'meta l4proto udp drop' : '';
+  await lab.nft(
+    router,
+    `
+table ip6 f {
+  chain forward {
+    type filter hook forward priority 0; policy ${kind === 'open' ? 'accept' : 'drop'};
+    ${udp}
+    iifname "lan" accept
+    ct state established,related accept
+    meta l4proto icmpv6 accept
+  }
+}
+`,
+  );
+}
+
+async function addSite(lab: Lab, n: number, kind: NatKind, underlay: Underlay): Promise<Site> {
   const letter = String.fromCharCode(64 + n);
   const [host, router, outer] = [`h${letter}`, `r${letter}`, `c${letter}`];
   const publicAddress = `10.99.0.${n + 1}`;
@@ -96,6 +156,15 @@ async function addSite(lab: Lab, n: number, kind: NatKind): Promise<Site> {
   await lab.ip(host, `route add default via ${inside}.1`);
   if (kind === 'open') await lab.ip('pub', `route add ${inside}.0/24 via ${publicAddress}`);
   await route(lab, router, kind === 'cgnat' ? 'port' : kind);
+  if (underlay !== 'v4') {
+    await addV6(lab, n, router, kind);
+    await lab.ip(
+      host,
+      `addr add 2001:db8:${n}::10/64 dev eth0
+route add default via 2001:db8:${n}::1`,
+    );
+  }
+  if (underlay === 'v6') await lab.ip(host, `addr del ${inside}.10/24 dev eth0`);
   const address = `${inside}.10`;
   return { kind, host, router, address, publicAddress: kind === 'open' ? address : publicAddress };
 }

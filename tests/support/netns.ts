@@ -5,7 +5,7 @@
  *
  * Namespaces are named `<prefix><pid>-<name>`; callers use the short `name`, '' is the host itself.
  */
-import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../base/errors.ts';
@@ -54,6 +54,7 @@ export class Lab {
   readonly #lasting: boolean;
   readonly #namespaces: string[] = [];
   readonly #children: Child[] = [];
+  readonly #hostsFolders: string[] = [];
   #closed = false;
 
   constructor(options: LabOptions) {
@@ -115,6 +116,15 @@ export class Lab {
     await this.exec(ns, ['sysctl', '-qw', ...pairs]);
   }
 
+  /** Gives a namespace a hosts file of its own, `address name` a line. */
+  hosts(ns: string, lines: readonly string[]): void {
+    this.#check();
+    const folder = join('/etc/netns', this.fullName(ns));
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'hosts'), `${lines.join('\n')}\n`);
+    this.#hostsFolders.push(folder);
+  }
+
   /** Loads an nftables ruleset in a namespace. */
   async nft(ns: string, rules: string): Promise<void> {
     await this.exec(ns, ['nft', '-f', '-'], { input: rules });
@@ -157,7 +167,9 @@ export class Lab {
     this.#closed = true;
     await Promise.all(this.#children.reverse().map((child) => child.stop()));
     for (const ns of this.#namespaces.reverse()) await removeNamespace(this.fullName(ns));
-    rmSync(this.folder, { recursive: true, force: true });
+    for (const folder of [...this.#hostsFolders, this.folder]) {
+      rmSync(folder, { recursive: true, force: true });
+    }
   }
 
   /** Lets a named lab and its programs outlive this process; `removeLab` ends it. */

@@ -78,6 +78,7 @@ export interface NodeOptions {
     readonly User: string;
     readonly Password: string;
     readonly Transport?: 'udp' | 'tcp' | 'tls';
+    readonly CaFile?: string;
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
   /** Merged into the file's sections, deeply: what this interface has no name for. */

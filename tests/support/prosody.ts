@@ -181,7 +181,7 @@ function configText(at: Listener, options: ProsodyOptions): string {
     `data_path = "${at.folder}/data"`,
     `certificates = "${at.folder}"`,
     `network_backend = "epoll"`,
-    `interfaces = { "${at.address}" }`,
+    `interfaces = { ${list([at.address, ...(options.address6 === undefined ? [] : [options.address6])])} }`,
     `c2s_ports = { ${at.port} }`,
     `c2s_direct_tls_ports = { ${tls ? at.directTlsPort : ''} }`,
     's2s_ports = {}; http_ports = {}; https_ports = {}',

@@ -14,6 +14,8 @@ export interface Place {
   readonly ns?: string;
   /** Default 127.0.0.1. */
   readonly address?: string;
+  /** IPv6 address to serve too. */
+  readonly address6?: string;
 }
 
 const nobody = { uid: 65_534, gid: 65_534 };

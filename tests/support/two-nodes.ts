@@ -9,10 +9,20 @@
 import { join } from 'node:path';
 import { type Ca, createCa } from './ca.ts';
 import { type Coturn, startCoturn } from './coturn.ts';
-import { createNatLab, type NatKind, type NatLab } from './nat-lab.ts';
+import {
+  createNatLab,
+  type NatKind,
+  type NatLab,
+  publicAddress6,
+  type Underlay,
+} from './nat-lab.ts';
 import { type EvioNode, type NodeOptions, startNode } from './node.ts';
 import { type Prosody, startProsody } from './prosody.ts';
 import type { Scope } from './scope.ts';
+
+/** Names of the servers in every site's hosts file. */
+export const serverName = 'server.lab.test';
+export const turnName = 'turn.lab.test';
 
 export interface SceneOptions {
   /** One site and node per kind. */
@@ -25,6 +35,10 @@ export interface SceneOptions {
   readonly serverModules?: Readonly<Record<string, string>>;
   /** Accounts that are members besides the nodes'. */
   readonly moreMembers?: readonly string[];
+  /** Between the sites; with IPv6 all servers are known by names. Default v4. */
+  readonly underlay?: Underlay;
+  /** TURN over TLS, with a certificate of the lab's CA. */
+  readonly turnTls?: boolean;
   /** Changes for all nodes. */
   readonly node?: Partial<NodeOptions>;
 }
@@ -40,8 +54,14 @@ export interface Scene extends NatLab {
 
 /** Everything but the nodes. */
 export async function createScene(scope: Scope, options: SceneOptions): Promise<Scene> {
-  const lab = await createNatLab(scope, { kinds: options.kinds, ipv6: options.ipv6 ?? false });
-  const place = { ns: lab.pub, address: lab.publicAddress };
+  const { underlay = 'v4' } = options;
+  const lab = await createNatLab(scope, {
+    kinds: options.kinds,
+    ipv6: options.ipv6 ?? false,
+    underlay,
+  });
+  const v6 = underlay === 'v4' ? {} : { address6: publicAddress6 };
+  const place = { ns: lab.pub, address: lab.publicAddress, ...v6 };
   const names = options.kinds.map((_, index) => String.fromCharCode(97 + index));
   const users = Object.fromEntries(names.map((name) => [name, `password-of-${name}`]));
   const ca = await createCa(join(lab.lab.folder, 'ca'));
@@ -52,19 +72,30 @@ export async function createScene(scope: Scope, options: SceneOptions): Promise<
     groups: { lab: [...names, ...(options.moreMembers ?? [])] },
     modules: options.serverModules ?? {},
   });
-  const coturn = await startCoturn(lab.lab, { ...place, users: { relay: 'relay-password' } });
+  const certificate = await ca.issue({ name: 'turn', dns: [turnName], ips: [place.address] });
+  const coturn = await startCoturn(lab.lab, {
+    ...place,
+    users: { relay: 'relay-password' },
+    ...(options.turnTls === true ? { tls: { certificate, caFile: ca.certFile } } : {}),
+  });
+  const server = underlay === 'v4' ? lab.publicAddress : serverName;
+  for (const { host } of lab.sites) {
+    const names = [serverName, turnName].map((name) => `${lab.publicAddress} ${name}`);
+    const names6 = [serverName, turnName].map((name) => `${publicAddress6} ${name}`);
+    lab.lab.hosts(host, ['127.0.0.1 localhost', ...names, ...(underlay === 'v4' ? [] : names6)]);
+  }
   const optionsOf = (index: number, changes: Partial<NodeOptions> = {}): NodeOptions => {
     const name = names[index] ?? '';
     return {
       ns: lab.sites[index]?.host ?? '',
       name,
       address: `10.77.0.${index + 1}`,
-      xmpp: { ...prosody, password: users[name] ?? '', caFile: ca.certFile },
-      stun: [coturn.endpoint],
+      xmpp: { ...prosody, address: server, password: users[name] ?? '', caFile: ca.certFile },
+      stun: [`${server}:${coturn.port}`],
       turn:
         options.turn === false
           ? []
-          : [{ Address: coturn.endpoint, User: 'relay', Password: 'relay-password' }],
+          : [{ Address: `${server}:${coturn.port}`, User: 'relay', Password: 'relay-password' }],
       ...options.node,
       ...changes,
     };

@@ -10,11 +10,15 @@ import { type ErrorCode, EvioError, errorTable, messageOf } from '../../base/err
 
 declare const engineBrand: unique symbol;
 declare const handshakeBrand: unique symbol;
+declare const watchBrand: unique symbol;
 export interface EngineHandle {
   readonly [engineBrand]: true;
 }
 export interface HandshakeHandle {
   readonly [handshakeBrand]: true;
+}
+export interface WatchHandle {
+  readonly [watchBrand]: true;
 }
 
 /** Codes of the addon: index in these lists. */
@@ -124,6 +128,10 @@ export interface Addon {
   handshakeReason(handshake: HandshakeHandle): string;
   handshakeKeyLogLine(handshake: HandshakeHandle): string;
   handshakeClose(handshake: HandshakeHandle): void;
+  /** Calls on each burst of netlink events of links, addresses and routes. */
+  watchNetwork(call: () => void): WatchHandle;
+  /** Exactly once for a watch. */
+  unwatchNetwork(watch: WatchHandle): void;
 }
 
 /** An addon of another build is found out here rather than at its first missing function. */
@@ -132,6 +140,7 @@ const loaded = z.looseObject({
   open: z.function(),
   completeFrame: z.function(),
   handshakeCreate: z.function(),
+  watchNetwork: z.function(),
 });
 
 let addon: Addon | undefined;

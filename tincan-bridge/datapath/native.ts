@@ -251,3 +251,14 @@ export function createHandshake(options: HandshakeOptions): Handshake {
     },
   };
 }
+
+/** Netlink events of this network namespace; the result ends it. */
+export function kernelEvents(call: () => void): () => void {
+  const addon = loadAddon();
+  const watch = callAddon(() => addon.watchNetwork(call));
+  let ended = false;
+  return () => {
+    if (!ended) addon.unwatchNetwork(watch);
+    ended = true;
+  };
+}

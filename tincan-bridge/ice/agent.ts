@@ -37,8 +37,8 @@ export interface IceEvents {
 export interface IceOptions {
   readonly controlling: boolean;
   readonly servers: IceServers;
-  /** Which TURN server of the list: counted up by attempt, so that a dead one is left. */
-  readonly turnChoice: number;
+  /** No relays: a relayed session that works seeks a better path. */
+  readonly directOnly: boolean;
   readonly ignoredInterfaces: readonly string[];
   /** Loopback addresses are candidates too: tests only. */
   readonly loopback: boolean;

@@ -20,18 +20,22 @@ import { messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
 import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { PathFacts } from '../session/core/path.ts';
+import type { Diagnosis } from '../session/core/path-note.ts';
 import { addressKind, hostAddresses, overlaySubnets } from './addresses.ts';
 import type { IceDeps, IceOptions, SelectedPath } from './agent.ts';
+import { allocateRelay } from './allocate.ts';
 import {
   type CandidatePolicy,
   formatReflexive,
   type ParsedCandidate,
   parseCandidate,
 } from './candidates.ts';
+import { Findings } from './findings.ts';
 import { OwnTransport, type TransportOwner, transportKey } from './own-transport.ts';
 import { ReflexiveQuery, resolveStun } from './reflexive.ts';
-import { Relays } from './relays.ts';
+import { adoptRelay, Relays } from './relays.ts';
 import type { DatagramRouter } from './router.ts';
+import { StreamTransport } from './stream-transport.ts';
 
 /**
  * Relayed pairs are held back for this long after checks began: werift takes the first pair that
@@ -40,6 +44,8 @@ import type { DatagramRouter } from './router.ts';
 const relayDelayMs = 250;
 /** Failed pairs are tried again this often: werift gives each 1.5 s, the peer may begin later. */
 const retryPairsMs = 2_500;
+/** After a relayed pair was selected, the others are tried once more, to say why they fail. */
+const measureNatMs = 500;
 /** A host without an address is looked at again this often. */
 const noAddressMs = 200;
 /** Gathering is told complete after this, whatever is still silent. */
@@ -73,6 +79,7 @@ export class IceAttempt implements TransportOwner {
   readonly #local: string[] = [];
   readonly #remote = new Map<string, Remote>();
   readonly #relays: Relays;
+  readonly #findings = new Findings();
   readonly #seenAs = new Map<string, string>();
   #early: Array<{ readonly from: Endpoint; readonly bytes: Uint8Array }> = [];
   #complete = false;
@@ -122,8 +129,8 @@ export class IceAttempt implements TransportOwner {
   #gather(): void {
     const { signal } = this.#life;
     const gathering = this.#connection.gatherCandidates();
-    const reflexive = this.#gatherReflexive();
-    const done = withDeadline(Promise.all([gathering, reflexive]), gatherMs, 'gathering');
+    const others = [this.#gatherReflexive(), this.#gatherRelay()];
+    const done = withDeadline(Promise.all([gathering, ...others]), gatherMs, 'gathering');
     done
       .catch((error: unknown) => {
         this.#deps.log.debug('gathering was cut short', { error: messageOf(error) });
@@ -173,6 +180,7 @@ export class IceAttempt implements TransportOwner {
     for (const text of candidates) {
       const parsed = parseCandidate(text, this.#policy);
       if (parsed === null || this.#remote.size >= maxRemote) continue;
+      if (this.#options.directOnly && parsed.type === 'relay') continue;
       const key = `${parsed.address} ${parsed.port}`;
       if (this.#remote.has(key)) continue;
       const { foundation, priority, address, port, type } = parsed;
@@ -225,9 +233,22 @@ export class IceAttempt implements TransportOwner {
   answered(transport: OwnTransport, from: Endpoint, bytes: Buffer): void {
     if (this.#queries.get(transport)?.answer(from, bytes) === true) return;
     const key = `${from.address} ${from.port}`;
-    if (this.#selected !== null || !this.#remote.has(key)) return;
+    if (!this.#remote.has(key)) return;
     const mapped: unknown = parseMessage(bytes)?.getAttributeValue('XOR-MAPPED-ADDRESS');
-    if (Array.isArray(mapped)) this.#seenAs.set(key, String(mapped[0]));
+    if (!Array.isArray(mapped)) return;
+    const [address, port]: unknown[] = mapped;
+    this.#seenAs.set(key, String(address));
+    this.#findings.seenAs(transport, { address: String(address), port: Number(port) });
+  }
+
+  /** What has been found out about the ways to the peer. */
+  get diagnosis(): Diagnosis {
+    const seen = this.#connection.remoteCandidates.filter((c) => c.type === 'prflx');
+    return this.#findings.diagnosis(
+      this.#options.servers,
+      [...this.#remote.values()].map(({ parsed }) => parsed),
+      seen.map(({ host, port }) => ({ address: host, port })),
+    );
   }
 
   record(_transport: OwnTransport, from: Endpoint, bytes: Uint8Array): void {
@@ -235,21 +256,11 @@ export class IceAttempt implements TransportOwner {
   }
 
   #weriftOptions(): Partial<WeriftOptions> {
-    const { servers, turnChoice } = this.#options;
-    const turn = servers.turn[turnChoice % Math.max(1, servers.turn.length)];
     return {
       useIpv4: false,
       useIpv6: false,
       interfaceAddresses: transportKey(this),
       filterCandidatePair: (pair) => this.#mayPair(pair),
-      ...(turn === undefined
-        ? {}
-        : {
-            turnServer: [turn.host, turn.port] as const,
-            turnUsername: turn.user,
-            turnPassword: turn.password,
-            turnTransport: turn.transport,
-          }),
     };
   }
 
@@ -267,6 +278,7 @@ export class IceAttempt implements TransportOwner {
         if (transport === undefined) return Promise.resolve();
         const own = { address: base.host, port: base.port };
         const query = new ReflexiveQuery(transport, targets, (mapped, server) => {
+          this.#findings.answered(transport, mapped);
           if (mapped.address === own.address && mapped.port === own.port) return;
           this.#local.push(formatReflexive(mapped, own, server.address));
           this.#tellCandidates();
@@ -275,6 +287,36 @@ export class IceAttempt implements TransportOwner {
         return query.run(this.#deps.clock, signal);
       }),
     );
+  }
+
+  /** One relay, if there is none already: werift's own asking knows one server and no CA. */
+  async #gatherRelay(): Promise<void> {
+    const { directOnly, servers } = this.#options;
+    const { signal } = this.#life;
+    if (directOnly || servers.turn.length === 0) return;
+    const hosts = hostAddresses(this.#options.ignoredInterfaces, this.#options.loopback);
+    const protocol = await allocateRelay({
+      owner: this,
+      clock: this.#deps.clock,
+      servers: servers.turn,
+      families: new Set(hosts.map((host) => (host.includes(':') ? 6 : 4))),
+      signal,
+      onProblem: (problem) => {
+        this.#deps.log.info('relay cannot be used', { reason: problem });
+        this.#findings.relayProblems.push(problem);
+      },
+    });
+    if (protocol === null) return;
+    const { turn } = protocol;
+    this.#relays.watch(protocol);
+    this.#findings.relay = 'udp';
+    if (turn.transport instanceof StreamTransport) {
+      this.#findings.relay = turn.transport.type;
+      turn.transport.onLost = () => {
+        if (this.#selected?.protocol === protocol) this.#fail('the relay ended the connection');
+      };
+    }
+    this.#found(adoptRelay(this.#connection, protocol));
   }
 
   #found(candidate: Candidate): void {
@@ -293,8 +335,9 @@ export class IceAttempt implements TransportOwner {
    * Pairs all remote candidates with relays that came later, and starts failed checks again. Adding
    * a candidate twice is how werift makes the pairs that are missing; the copy is taken out again.
    */
-  #pairAgain(): void {
-    if (!this.#begun || this.#selected !== null || this.#life.signal.aborted) return;
+  #pairAgain(measuring = false): void {
+    if (!this.#begun || this.#life.signal.aborted) return;
+    if (this.#selected !== null && !measuring) return;
     const { remoteCandidates } = this.#connection;
     for (const { candidate } of this.#remote.values()) {
       this.#connection.addRemoteCandidate(candidate).catch(() => {});
@@ -302,7 +345,11 @@ export class IceAttempt implements TransportOwner {
       if (copy > remoteCandidates.indexOf(candidate)) remoteCandidates.splice(copy, 1);
     }
     for (const pair of this.#connection.candidatePairs) {
-      if (pair.state === CandidatePairState.FAILED) pair.handle = this.#connection.checkStart(pair);
+      const { state } = pair;
+      const isOver = state === CandidatePairState.FAILED;
+      // Once a pair is selected nobody else starts those that are new.
+      const isStuck = measuring && state === CandidatePairState.FROZEN;
+      if (isOver || isStuck) pair.handle = this.#connection.checkStart(pair);
     }
   }
 
@@ -340,6 +387,10 @@ export class IceAttempt implements TransportOwner {
       if (this.#life.signal.aborted) return;
       this.#selected = pair;
       this.#options.events.onSelected(selected);
+      // What the other pairs meet tells either side what its NAT, or the peer's, does.
+      if (pair.protocol instanceof StunOverTurnProtocol || selected.facts.remote === 'relay') {
+        this.#deps.clock.after(measureNatMs, this.#life.signal, () => this.#pairAgain(true));
+      }
       const early = this.#early.filter(({ from }) => this.#isValidated(from));
       this.#early = [];
       for (const { bytes } of early) this.#options.events.onRecord(bytes);

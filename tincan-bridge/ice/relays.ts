@@ -2,19 +2,23 @@
  * The TURN allocations of one ICE attempt: what they hand over, the channel that carries the session,
  * and giving them back. Owns channels and their renewal; ICE checks over them are werift's.
  */
-import { classes, Message, methods, type StunOverTurnProtocol } from 'werift';
+import {
+  Candidate,
+  type Connection,
+  candidateFoundation,
+  candidatePriority,
+  type StunOverTurnProtocol,
+} from 'werift';
 import { every } from '../../base/clock.ts';
-import { messageOf } from '../../base/errors.ts';
-import { withDeadline } from '../../base/lifecycle.ts';
+import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { IceDeps } from './agent.ts';
+import { giveBack } from './allocate.ts';
 import { OwnTransport } from './own-transport.ts';
 import { StreamRelay } from './stream-relay.ts';
 
 /** Channel and permission are renewed this often; a permission lives 300 s (RFC 8656 section 9). */
 const renewChannelMs = 240_000;
-/** The server may be the reason why we end: it is not waited for longer. */
-const giveBackMs = 500;
 /** First byte of DTLS application data: a record that its session can open. */
 const applicationData = 23;
 
@@ -81,14 +85,30 @@ export class Relays {
 
   /** Ends allocations at once: werift lets them run out, and a server's quota counts them. */
   async giveBack(): Promise<void> {
-    const give = [...this.#known].map(({ turn }) => {
-      const request = new Message(methods.REFRESH, classes.REQUEST).setAttribute('LIFETIME', 0);
-      return withDeadline(turn.requestWithRetry(request, turn.server), giveBackMs, 'giving back');
-    });
-    await Promise.allSettled(give);
+    await Promise.all([...this.#known].map(giveBack));
   }
 
   close(): void {
     this.#stream?.close();
   }
+}
+
+/** Makes an allocation one of the connection's own, as werift's gathering does; its candidate. */
+export function adoptRelay(connection: Connection, protocol: StunOverTurnProtocol): Candidate {
+  const ensure: unknown = Reflect.get(connection, 'ensureProtocol');
+  const protocols: unknown = Reflect.get(connection, 'protocols');
+  if (typeof ensure !== 'function' || !Array.isArray(protocols)) {
+    throw new EvioError('internal', 'the ICE library has changed inside');
+  }
+  const [host, port] = protocol.turn.relayedAddress;
+  const foundation = candidateFoundation('relay', 'udp', host);
+  const priority = candidatePriority('relay');
+  const related = protocol.turn.mappedAddress;
+  const candidate = new Candidate(
+    ...([foundation, 1, 'udp', priority, host, port, 'relay', ...related] as const),
+  );
+  protocol.localCandidate = candidate;
+  Reflect.apply(ensure, connection, [protocol]);
+  protocols.push(protocol);
+  return candidate;
 }

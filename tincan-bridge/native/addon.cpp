@@ -394,6 +394,7 @@ static napi_value init(napi_env env, napi_value exports) {
   setFunction(env, exports, "sessionCounters", sessionCounters);
   setValue(env, exports, "wire", wireConstants(env));
   exportHandshake(env, exports);
+  exportNetlink(env, exports);
   return exports;
 }
 

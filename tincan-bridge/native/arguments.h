@@ -50,5 +50,7 @@ void setValue(napi_env env, napi_value object, const char* name, napi_value valu
 
 /** handshake-addon.cpp: the functions of the handshake. */
 void exportHandshake(napi_env env, napi_value exports);
+/** netlink.cpp: the watch on the kernel's network events. */
+void exportNetlink(napi_env env, napi_value exports);
 
 }  // namespace evio

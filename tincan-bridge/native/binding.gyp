@@ -12,6 +12,7 @@
         "handshake-addon.cpp",
         "handshake.cpp",
         "inbound.cpp",
+        "netlink.cpp",
         "outbound.cpp",
         "records.cpp",
         "segmentation.cpp",

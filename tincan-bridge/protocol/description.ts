@@ -33,5 +33,7 @@ export const SessionDescription = z.strictObject({
   candidates: z.array(Candidate).max(maxCandidates),
   /** No more candidates will come in this attempt. */
   complete: z.boolean(),
+  /** The sender has a relayed session that works and seeks a direct path: no relays, please. */
+  directOnly: z.boolean().optional(),
 });
 export type SessionDescription = z.infer<typeof SessionDescription>;

@@ -26,6 +26,8 @@ export const IceServers = z.strictObject({
         transport: z.enum(['udp', 'tcp', 'tls']),
         user: z.string().max(512),
         password: z.string().max(512),
+        /** CA certificates to trust instead of the system's, PEM; for `tls`. */
+        ca: z.string().max(16_384).nullable().optional(),
       }),
     )
     .max(16),
@@ -163,6 +165,8 @@ export const notifications = {
   sessionUp: z.strictObject({ peer: NodeId, path: PathSummary, setUpMs: z.number() }),
   pathChanged: z.strictObject({ peer: NodeId, path: PathSummary }),
   sessionDown: z.strictObject({ peer: NodeId, reason: z.string().max(300) }),
+  /** Addresses or default routes of this host changed; sessions are looked after already. */
+  networkChanged: nothing,
   /** To be set on TAP and bridge. */
   mtuChanged: z.strictObject({ mtu: z.int() }),
   log: z.strictObject({

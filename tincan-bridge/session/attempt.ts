@@ -32,6 +32,8 @@ export interface AttemptEvents {
 export class Attempt {
   readonly own: SessionNonce;
   readonly ice: IceAttempt;
+  /** Only a direct path is sought. */
+  readonly direct: boolean;
   selected: SelectedPath | null = null;
   secured: Secured | null = null;
   /** Candidates in the last description that was sent, -1 before the first. */
@@ -52,6 +54,7 @@ export class Attempt {
     events: AttemptEvents,
   ) {
     this.own = own;
+    this.direct = options.directOnly;
     this.#deps = deps;
     this.#events = events;
     this.ice = new IceAttempt(deps, {

@@ -11,11 +11,12 @@ import type { Logger } from '../../base/log.ts';
 import type { Datapath, SessionNumber } from '../datapath/datapath.ts';
 import type { Handshake, HandshakeOptions } from '../datapath/handshake.ts';
 import type { DatagramRouter } from '../ice/router.ts';
-import type { SessionDescription } from '../protocol/description.ts';
+import { SessionDescription } from '../protocol/description.ts';
 import type { IceServers, Notification, SessionStatus } from '../protocol/schema.ts';
 import { Attempt, type Secured } from './attempt.ts';
 import { decodeControl, encodeControl } from './core/control.ts';
-import { maxFrameBytes, pathKind, pathNote } from './core/path.ts';
+import { maxFrameBytes, pathKind } from './core/path.ts';
+import { pathNote, unreachableNote } from './core/path-note.ts';
 import { nextSession } from './core/session.ts';
 import {
   type Effect,
@@ -36,6 +37,8 @@ const handshakeDatagramBytes = 1_200;
 /** First description waits this long for all host candidates, later ones for more to come. */
 const firstWordMs = 2;
 const moreWordsMs = 30;
+/** Longest description that any path carries in one record; candidates beyond it are left out. */
+const inBandBytes = 1_200;
 const historyLength = 64;
 /** Pings whose answer may still come. */
 const maxPings = 8;
@@ -94,9 +97,10 @@ export class PeerSession {
   readonly #traffic = new Traffic();
   readonly #queue: Input[] = [];
   #running = false;
-  #tried = 0;
   #path: PathSummary = noPath;
   #cipher: string | null = null;
+  /** Why the last attempt that failed found no path. */
+  #cause: string | null = null;
   #state: SessionState;
 
   constructor(peer: NodeId, deps: SessionDeps, events: SessionEvents) {
@@ -112,9 +116,15 @@ export class PeerSession {
   }
 
   /** A verified description of the peer. */
-  describe({ nonce, peerNonce, ufrag, password, candidates }: SessionDescription): void {
-    const remote = { ufrag, password, candidates };
+  describe(description: SessionDescription): void {
+    const { nonce, peerNonce, ufrag, password, candidates, directOnly = false } = description;
+    const remote = { ufrag, password, candidates, directOnly };
     this.#input({ kind: 'description', heard: { nonce, peerNonce }, remote });
+  }
+
+  /** Addresses or default routes of this host changed. */
+  networkChanged(): void {
+    this.#input({ kind: 'network-changed' });
   }
 
   ended(reason: string): void {
@@ -144,6 +154,11 @@ export class PeerSession {
     if (control.kind === 'bye') {
       // On an association that was replaced it says nothing about the session.
       if (number === this.#currentNumber()) this.ended('it was closed on the far side');
+      return;
+    }
+    if (control.kind === 'description') {
+      const heard = descriptionIn(control.json);
+      if (heard !== null) this.describe(heard);
       return;
     }
     const sentMs = this.#pings.get(control.nonce);
@@ -182,18 +197,25 @@ export class PeerSession {
       sentBitsPerSecond: this.#traffic.sentBitsPerSecond,
       receivedBitsPerSecond: this.#traffic.receivedBitsPerSecond,
       upSinceMs: up === null ? null : this.#deps.clock.wallNow() - (nowMs - up.sinceMs),
-      lastError: lastError?.slice(0, 300) ?? null,
+      lastError: this.#explained(lastError),
       cipher: this.#cipher,
       pathNote: this.#pathNote(),
       history: this.#history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
   }
 
+  /** Of a peer that cannot be reached: what the last attempt has found out besides. */
+  #explained(lastError: string | null): string | null {
+    if (lastError === null) return null;
+    const cause = this.#state.link.kind === 'up' ? null : this.#cause;
+    return (cause === null ? lastError : `${lastError}: ${cause}`).slice(0, 300);
+  }
+
   #pathNote(): string | null {
-    const { link, failures } = this.#state;
-    const { kind } = this.#path;
-    const used = link.kind === 'up' && kind !== 'none' && kind !== 'ring' ? kind : null;
-    return pathNote(used, failures, this.#deps.settings().servers.turn.length);
+    const number = this.#currentNumber();
+    const attempt = number === null ? undefined : this.#installed.get(number);
+    if (attempt?.selected == null) return null;
+    return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis)?.slice(0, 300) ?? null;
   }
 
   #input(input: Input): void {
@@ -227,7 +249,7 @@ export class PeerSession {
   #run(effect: Effect): void {
     switch (effect.kind) {
       case 'start-ice':
-        this.#startIce(effect.own);
+        this.#startIce(effect.own, effect.direct);
         return;
       case 'pair-ice': {
         const { ufrag, password, candidates } = effect.remote;
@@ -273,12 +295,12 @@ export class PeerSession {
     }
   }
 
-  #startIce(own: SessionNonce): void {
+  #startIce(own: SessionNonce, direct: boolean): void {
     const { servers, ignoredInterfaces } = this.#deps.settings();
     const options = {
       controlling: this.#deps.me < this.peer,
       servers,
-      turnChoice: this.#tried++,
+      directOnly: direct,
       ignoredInterfaces,
       loopback: this.#deps.loopback,
     };
@@ -310,13 +332,16 @@ export class PeerSession {
       return;
     }
     if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
-    this.#input({ kind: 'secured', own });
+    const selected = this.#attempts.get(own)?.selected;
+    const relayed = selected != null && pathKind(selected.facts) === 'turn';
+    this.#input({ kind: 'secured', own, relayed });
   }
 
   #drop(own: SessionNonce): void {
     const attempt = this.#attempts.get(own);
     this.#attempts.delete(own);
     if (attempt === undefined) return;
+    if (attempt.selected === null) this.#cause = unreachableNote(attempt.ice.diagnosis);
     const closing = attempt
       .close()
       .catch((error: unknown) => {
@@ -332,14 +357,30 @@ export class PeerSession {
     const { ufrag, password, candidates, complete } = attempt.ice;
     if (candidates.length === 0 && !complete) return; // said as soon as there is one
     attempt.described = candidates.length;
-    this.#events.onDescription({
+    const description: SessionDescription = {
       nonce: own,
       peerNonce,
       ufrag,
       password,
       candidates: candidates.slice(0, 32),
       complete,
-    });
+      ...(attempt.direct ? { directOnly: true } : {}),
+    };
+    this.#events.onDescription(description);
+    this.#describeInBand(description);
+  }
+
+  /** Over the session that is up as well: what comes first counts, the other is known by then. */
+  #describeInBand(description: SessionDescription): void {
+    const number = this.#currentNumber();
+    if (number === null) return;
+    const { candidates } = description;
+    for (let count = candidates.length; count > 0; count -= 1) {
+      const json = JSON.stringify({ ...description, candidates: candidates.slice(0, count) });
+      if (json.length > inBandBytes) continue;
+      this.#sendControl(number, encodeControl({ kind: 'description', nonce: 0n, json }));
+      return;
+    }
   }
 
   #startHandshake(own: SessionNonce): void {
@@ -416,5 +457,14 @@ export class PeerSession {
     this.#log.info(what);
     this.#history.push({ atMs: this.#deps.clock.now(), what: what.slice(0, 200) });
     if (this.#history.length > historyLength) this.#history.shift();
+  }
+}
+
+/** A description that came in-band, or null when it is none. */
+function descriptionIn(json: string): SessionDescription | null {
+  try {
+    return SessionDescription.safeParse(JSON.parse(json)).data ?? null;
+  } catch {
+    return null; // nonsense of an authenticated peer, or of a later version
   }
 }

@@ -81,7 +81,7 @@ test('being described to, a session answers and pairs in one step', () => {
   assert.deepEqual(run.effects, [{ kind: 'describe', own: nonce(1), peerNonce: theirs }]);
 });
 
-test('what is not answered is repeated after 2, 4, 8 and at most 16 s, then given up', () => {
+test('what is not answered is repeated after 1, 2, 4, 8 and at most 16 s, then given up', () => {
   const run = new Run().at(0, { kind: 'wanted' });
   const times: number[] = [];
   let at = run.timer('repeat');
@@ -90,7 +90,7 @@ test('what is not answered is repeated after 2, 4, 8 and at most 16 s, then give
     run.at(at, { kind: 'timer', id: 'repeat', heardAgoMs: -1 });
     at = run.timer('repeat');
   }
-  assert.deepEqual(times, [2_000, 6_000, 14_000]);
+  assert.deepEqual(times, [1_000, 3_000, 7_000, 15_000]);
   run.at(timers.offeredMs, { kind: 'timer', id: 'deadline', heardAgoMs: -1 });
   assert.deepEqual(run.kinds(), ['stop-ice']);
   assert.equal(phaseOf(run.state), 'retrying');
@@ -161,8 +161,8 @@ test('silence is asked about, then suspected within 5 s, then the session ends w
     }
   }
   assert.deepEqual(told, [
-    [2_000, 'ask'],
-    [5_000, 'start-ice'],
+    [1_000, 'ask'],
+    [3_000, 'start-ice'],
     [20_000, 'remove'],
     [20_000, 'down'],
   ]);
@@ -244,4 +244,70 @@ test('a deadline that wakes a fraction too early is not lost', () => {
   assert.equal(run.timer('deadline'), timers.offeredMs);
   run.at(timers.offeredMs, { kind: 'timer', id: 'deadline', heardAgoMs: -1 });
   assert.equal(run.state.setup.kind, 'pause');
+});
+
+test('a change of the network starts an attempt beside what there is, at once', () => {
+  const up = online().at(1_000, { kind: 'network-changed' });
+  assert.deepEqual(up.kinds(), ['start-ice']);
+  assert.equal(up.state.link.kind, 'up');
+  up.at(1_400, { kind: 'network-changed' });
+  assert.deepEqual(up.kinds(), ['stop-ice', 'start-ice'], 'the addresses of before are no use');
+  const waiting = new Run().at(0, { kind: 'wanted' });
+  waiting.at(10, heard(nonce(1)));
+  waiting.at(9_000, { kind: 'ice-failed', own: nonce(1), reason: 'x' });
+  assert.equal(waiting.state.setup.kind, 'pause');
+  assert.deepEqual(waiting.at(9_100, { kind: 'network-changed' }).kinds(), ['start-ice']);
+});
+
+test('a peer that comes back to the signalling is told again what it may have missed', () => {
+  const run = new Run().at(0, { kind: 'wanted' });
+  assert.deepEqual(run.at(500, { kind: 'wanted' }).kinds(), ['describe']);
+  assert.deepEqual(online().at(500, { kind: 'wanted' }).kinds(), []);
+});
+
+function relayed(): Run {
+  const run = new Run().at(0, { kind: 'wanted' });
+  run.at(10, heard(nonce(1)));
+  run.at(50, { kind: 'validated', own: nonce(1) });
+  return run.at(60, { kind: 'secured', own: nonce(1), relayed: true });
+}
+const improve: Input = { kind: 'timer', id: 'improve', heardAgoMs: 10 };
+
+test('a relayed link seeks a direct path in growing steps that stay below 60 s', () => {
+  const run = relayed();
+  let atMs = run.timer('improve') ?? 0;
+  assert.ok(atMs <= 60 + timers.improveFirstMs);
+  for (let round = 0; round < 8; round += 1) {
+    run.at(atMs, improve);
+    assert.deepEqual(run.effects.filter((e) => e.kind === 'start-ice').length, 1);
+    const setup = run.state.setup;
+    assert.ok(setup.kind === 'offered' && setup.direct);
+    run.at(atMs + 10, heard(setup.own, nonce(0xc00 + round)));
+    const deadlineMs = run.timer('deadline') ?? 0;
+    run.at(deadlineMs, { kind: 'timer', id: 'deadline', heardAgoMs: 10 });
+    assert.equal(run.state.setup.kind, 'none');
+    assert.equal(run.state.lastError, null, 'nothing is wrong');
+    const nextMs = run.timer('improve') ?? Number.POSITIVE_INFINITY;
+    assert.ok(nextMs - atMs <= 60_000, `${nextMs - atMs} ms`);
+    atMs = nextMs;
+  }
+  run.at(atMs, { kind: 'network-changed' });
+  assert.ok(run.state.setup.kind === 'offered' && !run.state.setup.direct);
+});
+
+test('a direct link seeks nothing; a peer that seeks is met by an attempt without relays', () => {
+  assert.equal(online().timer('improve'), null);
+  assert.deepEqual(online().at(9_000, improve).kinds(), []);
+  const asked: Input = {
+    kind: 'description',
+    heard: { nonce: nonce(0xd00), peerNonce: null },
+    remote: { ...remote, directOnly: true },
+  };
+  const run = relayed().at(5_000, asked);
+  assert.ok(run.effects.some((e) => e.kind === 'start-ice' && e.direct));
+  const fresh = new Run().at(0, asked);
+  assert.ok(
+    fresh.effects.some((e) => e.kind === 'start-ice' && !e.direct),
+    'without a link of ours any path will do',
+  );
 });

@@ -27,6 +27,8 @@ export type Setup =
       readonly own: SessionNonce;
       readonly deadlineMs: number;
       readonly repeatMs: number;
+      /** Beside a relayed link that works: only a direct path is of use. */
+      readonly direct: boolean;
     };
 
 export type Link =
@@ -41,6 +43,9 @@ export type Link =
       readonly askedMs: number;
       /** The path is taken for dead since then. */
       readonly suspectSinceMs: number | null;
+      /** It leads through a relay, and so many attempts to find a better path have failed. */
+      readonly relayed: boolean;
+      readonly sought: number;
     };
 
 export interface SessionState {
@@ -60,9 +65,17 @@ export interface Remote {
   readonly ufrag: string;
   readonly password: string;
   readonly candidates: readonly string[];
+  readonly directOnly?: boolean;
 }
 
-export type TimerId = 'pause' | 'repeat' | 'deadline' | 'ask' | 'tick' | `retire-${number}`;
+export type TimerId =
+  | 'pause'
+  | 'repeat'
+  | 'deadline'
+  | 'ask'
+  | 'tick'
+  | 'improve'
+  | `retire-${number}`;
 
 export type Input =
   | { readonly kind: 'wanted' }
@@ -72,7 +85,7 @@ export type Input =
   | { readonly kind: 'validated'; readonly own: SessionNonce }
   | { readonly kind: 'ice-failed'; readonly own: SessionNonce; readonly reason: string }
   /** The handshake is done and the peer is who it should be. */
-  | { readonly kind: 'secured'; readonly own: SessionNonce }
+  | { readonly kind: 'secured'; readonly own: SessionNonce; readonly relayed?: boolean }
   /** It failed, or (`refused`) somebody else answered. */
   | {
       readonly kind: 'insecure';
@@ -81,6 +94,8 @@ export type Input =
       readonly refused: boolean;
     }
   | { readonly kind: 'timer'; readonly id: TimerId; readonly heardAgoMs: number }
+  /** Addresses or default routes of this host changed. */
+  | { readonly kind: 'network-changed' }
   | { readonly kind: 'ended'; readonly reason: string }
   | { readonly kind: 'unwanted'; readonly reason: string };
 
@@ -94,7 +109,7 @@ export interface Moment {
 }
 
 export type Effect =
-  | { readonly kind: 'start-ice'; readonly own: SessionNonce }
+  | { readonly kind: 'start-ice'; readonly own: SessionNonce; readonly direct: boolean }
   | { readonly kind: 'pair-ice'; readonly own: SessionNonce; readonly remote: Remote }
   | {
       readonly kind: 'add-candidates';

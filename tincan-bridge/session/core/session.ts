@@ -6,7 +6,7 @@
  */
 import type { SessionNonce } from '../../../base/ids.ts';
 import { stay, step } from '../../../base/machine.ts';
-import { backoffMs } from './backoff.ts';
+import { backoffMs, improveMs } from './backoff.ts';
 import { lookAfterLink } from './liveness.ts';
 import { abandon, confirm, type Heard, hear, type Negotiation, open } from './negotiation.ts';
 import {
@@ -23,6 +23,7 @@ import {
 } from './session-state.ts';
 import {
   connectingMs,
+  directMs,
   endedMs,
   firstAskMs,
   offeredMs,
@@ -39,9 +40,7 @@ import {
 export function nextSession(state: SessionState, input: Input, at: Moment): SessionStep {
   switch (input.kind) {
     case 'wanted':
-      if (state.setup.kind !== 'none' || state.link.kind === 'up')
-        return stay(state, 'wanted again');
-      return begin(state, at, 'wanted');
+      return onWanted(state, at);
     case 'description':
       return onDescription(state, input.heard, input.remote, at);
     case 'candidates':
@@ -49,7 +48,9 @@ export function nextSession(state: SessionState, input: Input, at: Moment): Sess
     case 'validated':
       return onValidated(state, input.own, at);
     case 'secured':
-      return onSecured(state, input.own, at);
+      return onSecured(state, input.own, input.relayed === true, at);
+    case 'network-changed':
+      return onNetworkChanged(state, at);
     case 'ice-failed':
       return onIceFailed(state, input.own, input.reason, at);
     case 'insecure':
@@ -75,8 +76,27 @@ const isBuilding = (state: SessionState, own: SessionNonce): boolean =>
 const note = (what: string): Effect => ({ kind: 'note', what });
 
 /** Starts an attempt that is offered to the peer. */
-function begin(state: SessionState, at: Moment, why: string): SessionStep {
-  return startAttempt(state, open(state.negotiation, at.nonce), null, at, why);
+function begin(state: SessionState, at: Moment, why: string, direct = false): SessionStep {
+  return startAttempt(state, open(state.negotiation, at.nonce), null, at, why, direct);
+}
+
+/** Said again when the peer has come (back) to the signalling: it may have missed what we said. */
+function onWanted(state: SessionState, at: Moment): SessionStep {
+  const settled = state.negotiation.kind === 'paired' && state.negotiation.confirmed;
+  if (building(state.setup) !== null && !settled) return step(state, describe(state));
+  if (state.setup.kind !== 'none' || state.link.kind === 'up') return stay(state, 'wanted again');
+  return begin(state, at, 'wanted');
+}
+
+/**
+ * An attempt beside what there is, with the addresses of now; one that is being built has those of
+ * before. A session that is up stays until the new association replaces it.
+ */
+function onNetworkChanged(state: SessionState, at: Moment): SessionStep {
+  if (state.setup.kind === 'pause' && state.setup.deaf) return stay(state, 'was refused');
+  const { link } = state;
+  const known = link.kind === 'up' ? { ...state, link: { ...link, sought: 0 } } : state;
+  return begin({ ...known, failures: 0 }, at, 'the network of this host changed');
 }
 
 function startAttempt(
@@ -85,24 +105,28 @@ function startAttempt(
   remote: Remote | null,
   { nowMs, nonce }: Moment,
   why: string,
+  direct: boolean,
 ): SessionStep {
   const before = building(state.setup);
   const setup: Setup = {
     kind: remote === null ? 'offered' : 'connecting',
     own: nonce,
-    deadlineMs: nowMs + (remote === null ? offeredMs : connectingMs),
+    deadlineMs: nowMs + (remote === null ? offeredMs : connectingFor(direct)),
     repeatMs: repeatFirstMs,
+    direct,
   };
   return step(
     { ...state, negotiation, setup },
     ...(before === null ? [] : [{ kind: 'stop-ice', own: before.own } as const]),
     note(`attempt: ${why}`),
-    { kind: 'start-ice', own: nonce },
+    { kind: 'start-ice', own: nonce, direct },
     ...(remote === null ? [] : [{ kind: 'pair-ice', own: nonce, remote } as const]),
     { kind: 'timer', id: 'repeat', atMs: nowMs + repeatFirstMs },
     { kind: 'timer', id: 'deadline', atMs: setup.deadlineMs },
   );
 }
+
+const connectingFor = (direct: boolean): number => (direct ? directMs : connectingMs);
 
 function describe(state: SessionState): Effect {
   const { negotiation } = state;
@@ -124,7 +148,7 @@ function onDescription(state: SessionState, heard: Heard, remote: Remote, at: Mo
     case 'pair': {
       const now = building(setup);
       if (now === null) return stay(state, 'offered without an attempt: cannot be');
-      const deadlineMs = at.nowMs + connectingMs;
+      const deadlineMs = at.nowMs + connectingFor(now.direct);
       return step(
         { ...paired, setup: { ...now, kind: 'connecting', deadlineMs } },
         note('the peer answers'),
@@ -145,7 +169,9 @@ function onDescription(state: SessionState, heard: Heard, remote: Remote, at: Mo
       if (starts.length >= startsAllowed) return stay(state, 'too many: it will be repeated');
       const to = verdict.kind === 'start-paired' ? remote : null;
       const counted = { ...state, starts: [...starts, at.nowMs] };
-      return startAttempt(counted, next, to, at, 'the peer starts anew');
+      const healthy = state.link.kind === 'up' && state.link.suspectSinceMs === null;
+      const direct = remote.directOnly === true && healthy;
+      return startAttempt(counted, next, to, at, 'the peer starts anew', direct);
     }
   }
 }
@@ -166,7 +192,12 @@ function onValidated(state: SessionState, own: SessionNonce, at: Moment): Sessio
   );
 }
 
-function onSecured(state: SessionState, own: SessionNonce, at: Moment): SessionStep {
+function onSecured(
+  state: SessionState,
+  own: SessionNonce,
+  relayed: boolean,
+  at: Moment,
+): SessionStep {
   if (!isBuilding(state, own)) return stay(state, 'of an attempt that was given up');
   const { nowMs, number } = at;
   const { link } = state;
@@ -181,9 +212,12 @@ function onSecured(state: SessionState, own: SessionNonce, at: Moment): SessionS
       unanswered: 0,
       askedMs: nowMs,
       suspectSinceMs: null,
+      relayed,
+      sought: relayed && link.kind === 'up' && link.relayed ? link.sought : 0,
     },
     lastError: null,
   };
+  const improve = relayed ? [improveLater(0, at)] : [];
   // The peer may be done half a round trip after us, and cannot open anything before.
   const ask: Effect = { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs };
   if (link.kind === 'down') {
@@ -194,6 +228,7 @@ function onSecured(state: SessionState, own: SessionNonce, at: Moment): SessionS
       { kind: 'up', setUpMs: nowMs - state.wantedMs },
       ask,
       { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
+      ...improve,
     );
   }
   // Records that are on their way are still opened, unless nothing came for seconds anyway.
@@ -208,6 +243,7 @@ function onSecured(state: SessionState, own: SessionNonce, at: Moment): SessionS
     { kind: 'path-changed' },
     ask,
     ...old,
+    ...improve,
   );
 }
 
@@ -230,13 +266,52 @@ function fail(state: SessionState, reason: string, refused: boolean, at: Moment)
   const failures = state.failures + 1;
   const untilMs = at.nowMs + backoffMs(failures, at.random);
   const healthy = state.link.kind === 'up' && state.link.suspectSinceMs === null;
+  if (healthy && now?.direct === true) return failDirect(state, now.own, reason, at);
   const setup: Setup = healthy ? { kind: 'none' } : { kind: 'pause', untilMs, deaf: refused };
   return step(
     { ...state, setup, failures, lastError: reason, negotiation: abandon(state.negotiation) },
     ...(now === null ? [] : [{ kind: 'stop-ice', own: now.own } as const]),
     note(`attempt failed: ${reason}`),
     ...(healthy ? [] : [{ kind: 'timer', id: 'pause', atMs: untilMs } as const]),
+    ...(healthy && state.link.kind === 'up' && state.link.relayed ? [improveLater(0, at)] : []),
   );
+}
+
+/** No direct path beside a relayed link that works: nothing is wrong, it is sought again later. */
+function failDirect(
+  state: SessionState,
+  own: SessionNonce,
+  reason: string,
+  at: Moment,
+): SessionStep {
+  const { link } = state;
+  if (link.kind === 'down') return stay(state, 'has no link to improve');
+  const sought = link.sought + 1;
+  return step(
+    {
+      ...state,
+      setup: { kind: 'none' },
+      link: { ...link, sought },
+      negotiation: abandon(state.negotiation),
+    },
+    { kind: 'stop-ice', own },
+    note(`no direct path: ${reason}`),
+    improveLater(sought, at),
+  );
+}
+
+const improveLater = (sought: number, { nowMs, random }: Moment): Effect => ({
+  kind: 'timer',
+  id: 'improve',
+  atMs: nowMs + improveMs(sought, random),
+});
+
+/** A relayed link seeks a direct path, unless something is being built anyway. */
+function onImprove(state: SessionState, at: Moment): SessionStep {
+  const { link } = state;
+  if (link.kind === 'down' || !link.relayed) return stay(state, 'not relayed any more');
+  if (state.setup.kind !== 'none') return step(state, improveLater(link.sought, at));
+  return begin(state, at, 'a direct path is sought', true);
 }
 
 function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Moment): SessionStep {
@@ -278,6 +353,8 @@ function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Momen
       );
     case 'tick':
       return onTick(state, heardAgoMs, at);
+    case 'improve':
+      return onImprove(state, at);
     default: {
       const number = Number(id.slice('retire-'.length));
       if (state.link.kind === 'up' && state.link.number === number) return stay(state, 'in use');

@@ -4,7 +4,7 @@
  */
 
 /** An unanswered description is sent again after this, doubling: a message may be lost in XMPP. */
-export const repeatFirstMs = 2_000;
+export const repeatFirstMs = 1_000;
 export const repeatMaxMs = 16_000;
 
 /** An attempt that the peer does not answer ends: its NAT mappings grow stale after about 30 s. */
@@ -33,16 +33,19 @@ export const backoffMaxMs = 60_000;
 export const stableMs = 10_000;
 
 /** How often a session that is up looks at itself. */
-export const tickMs = 1_000;
+export const tickMs = 500;
 
-/** Nothing heard for this long: ask. With tickMs and deadPathMs two to three questions go unanswered. */
-export const quietMs = 2_000;
+/** Nothing heard for this long: ask. With tickMs and deadPathMs three questions go unanswered. */
+export const quietMs = 1_000;
 
 /** Asked for the round trip time at least this often. */
 export const measureMs = 5_000;
 
-/** Nothing heard for this long while asking: the path is dead, another one is sought (≤ 5 s). */
-export const deadPathMs = 4_500;
+/**
+ * Nothing heard for this long while asking: the path is dead, another one is sought. With one tick
+ * more and a second for ICE and DTLS it is left within 5 s.
+ */
+export const deadPathMs = 3_000;
 
 /** Nothing heard for this long: the session has ended (≤ 30 s), frames have nowhere to go. */
 export const deadSessionMs = 20_000;
@@ -59,3 +62,13 @@ export const mtuRaiseMs = 60_000;
 
 /** The first question of a new association: an ordinary round trip after our own end of it. */
 export const firstAskMs = 100;
+
+/**
+ * A relayed session seeks a direct path: first after this, then in growing steps. The longest, its
+ * jitter and one attempt (directMs) together stay below 60 s.
+ */
+export const improveFirstMs = 5_000;
+export const improveMaxMs = 48_000;
+
+/** Such an attempt: a path that opens within it is found, and a blocked one costs no more checks. */
+export const directMs = 7_000;
