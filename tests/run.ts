@@ -23,6 +23,8 @@ const folders: Record<string, { readonly limitMs: number; readonly jobs: number 
   unit: { limitMs: 60_000, jobs: 2 },
   property: { limitMs: 120_000, jobs: 2 },
   contract: { limitMs: 120_000, jobs: 1 },
+  fuzz: { limitMs: 120_000, jobs: 1 },
+  sanitize: { limitMs: 480_000, jobs: 1 },
   interop: { limitMs: 240_000, jobs: 1 },
   netns: { limitMs: 600_000, jobs: 1 },
 };
