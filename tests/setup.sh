@@ -36,7 +36,10 @@ tshark tshark
 dnsmasq dnsmasq-base
 busybox busybox
 tcpdump tcpdump
-socat socat'
+socat socat
+clang++ clang
+/usr/share/doc/libclang-rt-14-dev libclang-rt-14-dev
+/usr/include/openssl/evp.h libssl-dev'
 case $mode in
   demo | bench) wanted=$base ;;
   test) wanted="$base
