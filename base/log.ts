@@ -3,6 +3,7 @@
  * injected everywhere; never logs per packet, never prints a Secret.
  */
 import { type DestinationStream, pino } from 'pino';
+import { LineLimit } from './line-limit.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
@@ -46,15 +47,30 @@ export interface Logger {
   child(module: string, fields?: LogFields): Logger;
 }
 
-/** A logger that writes JSON lines to `destination` (default: standard error). */
-export function createLogger(level: LogLevel, destination?: DestinationStream): Logger {
+/**
+ * A logger that writes JSON lines to `destination` (default: standard error): of each message only
+ * so many a minute, with a count of those that were left out. `now` is a monotonic clock.
+ */
+export function createLogger(
+  level: LogLevel,
+  destination?: DestinationStream,
+  now: () => number = () => performance.now(),
+): Logger {
   const options = {
     level,
     base: null,
     timestamp: (): string => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string): object => ({ level: label }) },
   };
-  return wrap(pino(options, destination ?? pino.destination({ dest: 2, sync: true })));
+  const target = pino(options, destination ?? pino.destination({ dest: 2, sync: true }));
+  const limit = new LineLimit();
+  return wrap((lineLevel, message, fields) => {
+    if (!target.isLevelEnabled(lineLevel)) return;
+    const count = limit.take(`${lineLevel} ${message}`, now());
+    if (count === null) return;
+    if (count > 0) target.warn({ count, event: message }, 'lines like the next were left out');
+    target[lineLevel](fields, message);
+  });
 }
 
 /** A logger that says nothing, for tests and pure tools. */
@@ -66,13 +82,15 @@ export const silentLogger: Logger = {
   child: () => silentLogger,
 };
 
+type Write = (level: LogLevel, message: string, fields: LogFields) => void;
+
 /** The bound fields are joined here, not by pino's children, so that a name stands once in a line. */
-function wrap(target: ReturnType<typeof pino>, bound: LogFields = {}): Logger {
+function wrap(write: Write, bound: LogFields = {}): Logger {
   return {
-    debug: (message, fields) => target.debug({ ...bound, ...fields }, message),
-    info: (message, fields) => target.info({ ...bound, ...fields }, message),
-    warn: (message, fields) => target.warn({ ...bound, ...fields }, message),
-    error: (message, fields) => target.error({ ...bound, ...fields }, message),
-    child: (module, fields) => wrap(target, { ...bound, module, ...fields }),
+    debug: (message, fields) => write('debug', message, { ...bound, ...fields }),
+    info: (message, fields) => write('info', message, { ...bound, ...fields }),
+    warn: (message, fields) => write('warn', message, { ...bound, ...fields }),
+    error: (message, fields) => write('error', message, { ...bound, ...fields }),
+    child: (module, fields) => wrap(write, { ...bound, module, ...fields }),
   };
 }

@@ -10,6 +10,7 @@ import type { BusEvent, Events, StunServer, TurnServer } from './events.ts';
 import type { OverlayTrust } from './identity/index.ts';
 import type { BridgeStatus, LinkManager, SessionStatus } from './link-manager/index.ts';
 import type { DeviceStatus, OverlayStatus, PeerStatus, Status } from './local-api/index.ts';
+import type { Signal } from './signal/index.ts';
 
 /** Refusals that are kept for the operator, per overlay. */
 const maxRefused = 16;
@@ -39,6 +40,7 @@ export interface StatusDeps {
   readonly links: LinkManager;
   readonly bridges: BridgeController;
   readonly trust: Pick<OverlayTrust, 'snapshot'>;
+  readonly signal: Signal;
 }
 
 export class StatusBoard {
@@ -131,8 +133,13 @@ export class StatusBoard {
       },
       iceServers: iceServers(config, memory),
       peers: peers(memory, bridge, this.#deps.clock.wallNow()),
-      counters: bridge?.counters ?? {},
+      counters: { ...bridge?.counters, ...this.#signalCounters(overlay) },
     };
+  }
+
+  #signalCounters(overlay: OverlayId): Readonly<Record<string, number>> {
+    const snapshot = this.#deps.signal.snapshot().find((each) => each.overlay === overlay);
+    return { ...snapshot?.counters };
   }
 
   #signal(config: OverlayConfig, memory: OverlayMemory): OverlayStatus['signal'] {

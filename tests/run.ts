@@ -3,7 +3,7 @@
  * exits 0 when a hook throws or no test ran), a file that does not end is ended: that is how a
  * leaked handle shows. Folders that need the machine for themselves run one file at a time.
  *
- * Usage: node dist/tests/run.js FOLDER… [--only PART-OF-PATH]
+ * Usage: node dist/tests/run.js FOLDER… [--only PART-OF-PATH] [--seconds EACH-FUZZ-TARGET]
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -23,15 +23,20 @@ const folders: Record<string, { readonly limitMs: number; readonly jobs: number 
   unit: { limitMs: 60_000, jobs: 2 },
   property: { limitMs: 120_000, jobs: 2 },
   contract: { limitMs: 120_000, jobs: 1 },
+  fuzz: { limitMs: 240_000, jobs: 1 },
+  sanitize: { limitMs: 480_000, jobs: 1 },
   interop: { limitMs: 240_000, jobs: 1 },
   netns: { limitMs: 600_000, jobs: 1 },
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: 'string' } },
+  options: { only: { type: 'string' }, seconds: { type: 'string' } },
 });
 const outcomes: Outcome[] = [];
+/** Fuzzing by hand: each target runs so long, and a file may take as long as all of them. */
+const fuzzMs = Number(values.seconds ?? 0) * 1_000 * 30;
+if (values.seconds !== undefined) process.env['EVIO_FUZZ_SECONDS'] = values.seconds;
 for (const folder of positionals) {
   const limits = folders[folder];
   if (limits === undefined) throw new Error(`no such test folder: ${folder}`);
@@ -56,7 +61,7 @@ async function runFolder(
     .sort();
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      outcomes.push(await runFile(file, limits.limitMs));
+      outcomes.push(await runFile(file, limits.limitMs + fuzzMs));
     }
   };
   await Promise.all(Array.from({ length: limits.jobs }, worker));

@@ -37,7 +37,10 @@ dnsmasq dnsmasq-base
 busybox busybox
 tcpdump tcpdump
 socat socat
-ovs-vsctl openvswitch-switch'
+ovs-vsctl openvswitch-switch
+clang++ clang
+/usr/share/doc/libclang-rt-14-dev libclang-rt-14-dev
+/usr/include/openssl/evp.h libssl-dev'
 case $mode in
   demo | bench) wanted=$base ;;
   test) wanted="$base

@@ -187,6 +187,7 @@ class Tunnel {
         ...this.#counts,
         sockets: this.#router.size,
         unclaimedDatagrams: this.#router.unclaimed,
+        refusedChecks: this.#router.refusedChecks,
       },
       stations: [...this.#switch.stations(maxListed)],
     };

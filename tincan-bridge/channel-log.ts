@@ -2,6 +2,7 @@
  * The tunnel process's logger: lines cross the channel as `log` notifications and the controller
  * writes them. Owns the level; standard error is for crashes.
  */
+import { LineLimit } from '../base/line-limit.ts';
 import type { LogFields, Logger, LogLevel } from '../base/log.ts';
 import type { BridgeServer } from './server.ts';
 
@@ -13,13 +14,17 @@ export function createChannelLogger(
   notify: BridgeServer['notify'],
   least: LogLevel,
   bound: LogFields = {},
+  limit: LineLimit = new LineLimit(),
 ): Logger {
   const write = (level: LogLevel, message: string, fields: LogFields = {}): void => {
     if (ranks[level] < ranks[least]) return;
+    const dropped = limit.take(`${level} ${message}`, performance.now());
+    if (dropped === null) return;
+    const more = dropped === 0 ? {} : { count: dropped }; // like it, left out before
     notify('log', {
       level,
       message: message.slice(0, maxMessageChars),
-      fields: plain({ ...bound, ...fields }),
+      fields: plain({ ...bound, ...fields, ...more }),
     });
   };
   return {
@@ -27,7 +32,8 @@ export function createChannelLogger(
     info: (message, fields) => write('info', message, fields),
     warn: (message, fields) => write('warn', message, fields),
     error: (message, fields) => write('error', message, fields),
-    child: (module, fields) => createChannelLogger(notify, least, { ...bound, ...fields, module }),
+    child: (module, fields) =>
+      createChannelLogger(notify, least, { ...bound, ...fields, module }, limit),
   };
 }
 

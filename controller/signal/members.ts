@@ -43,6 +43,8 @@ export interface SignalCounters {
   readonly refusedMessages: number;
   readonly limitedStanzas: number;
   readonly droppedOutbound: number;
+  /** Members or nodes beyond the bound. */
+  readonly ignoredMembers: number;
 }
 
 export class Members {

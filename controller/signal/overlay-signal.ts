@@ -174,7 +174,7 @@ export class OverlaySignal {
         account,
         isReachable: jid !== null,
       })),
-      counters: { ...this.#members.counters },
+      counters: { ...this.#members.counters, ignoredMembers: membership.overflow },
     };
   }
 

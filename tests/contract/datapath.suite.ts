@@ -227,6 +227,21 @@ export function datapathSuite(name: string, why: string | null, make: MakeNode):
     assert.equal(b.frames.length, 0);
   });
 
+  test('a peer that spoofs a station of ours does not keep its entry alive', async (t) => {
+    const [a, b] = await pair(t);
+    stations(join(a, b, 1), 1);
+    const idle = (m: Mac): number => b.datapath.stationIdleMs(m) ?? -1;
+    await until('both entries idle', () => Math.min(idle(mac(0)), idle(mac(1))) >= 100);
+    a.datapath.sendFrame(1, 'ethernet', { bytes: frame(mac(0), mac(1)), offload: null });
+    await until('spoofed', () => b.datapath.counters().spoofed === 1);
+    assert.ok(idle(mac(1)) >= 100);
+    // The same peer's own station is used by its frames.
+    const sent = frame(mac(1), mac(0));
+    a.inject(sent);
+    await until('frame', () => has(b.frames, sent));
+    assert.ok(idle(mac(0)) < idle(mac(1)));
+  });
+
   test('flood and control payloads come up with the checksum bit', async (t) => {
     const [a, b] = await pair(t);
     join(a, b, 1);

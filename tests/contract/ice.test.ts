@@ -12,11 +12,13 @@ import { InterfaceName, NodeId } from '../../base/ids.ts';
 import { silentLogger } from '../../base/log.ts';
 import { createNativeDatapath } from '../../tincan-bridge/datapath/native.ts';
 import type { IceDeps, SelectedPath } from '../../tincan-bridge/ice/agent.ts';
+import { maxCheckedFrom } from '../../tincan-bridge/ice/check-gate.ts';
 import { IceAttempt } from '../../tincan-bridge/ice/ice-attempt.ts';
 import { DatagramRouter } from '../../tincan-bridge/ice/router.ts';
 import type { IceServers } from '../../tincan-bridge/protocol/schema.ts';
 import { noServers, until } from '../support/bridge-pair.ts';
 import { suite, type T } from '../support/harness.ts';
+import { bindingRequest } from '../support/stun.ts';
 
 const test = suite('ice');
 const why = process.getuid?.() === 0 ? null : 'needs root for the TAP';
@@ -181,6 +183,35 @@ test.unless(
     stranger.send(Buffer.from('x'), stranger.address().port, '127.0.0.1');
     await once(stranger, 'message');
     assert.equal(answers, 1);
+  },
+  15_000,
+);
+
+test.unless(
+  why,
+  'a peer that checks from a hundred addresses becomes no more candidates than the bound',
+  async (t) => {
+    const deps = await newDeps(t);
+    const a = newSide(deps, true);
+    t.defer(() => a.attempt.close());
+    await until(t, 'host candidates', () => a.told.length > 0);
+    const mine = a.told.map((c) => c.split(' ')).find((c) => c[4] === '127.0.0.1');
+    let answers = 0;
+    for (let n = 0; n < 100; n += 1) {
+      const socket = createSocket('udp4').bind(0, '127.0.0.1');
+      t.defer(() => void socket.close());
+      socket.on('message', () => {
+        answers += 1;
+      });
+      await once(socket, 'listening');
+      const request = bindingRequest(a.attempt.ufrag, a.attempt.password);
+      socket.send(request, Number(mine?.[5]), '127.0.0.1');
+    }
+    await until(
+      t,
+      'all were judged',
+      () => answers + deps.router.refusedChecks === 100 && answers === maxCheckedFrom,
+    );
   },
   15_000,
 );

@@ -105,10 +105,14 @@ export async function startBridge(
   ns: string,
   identity: TestIdentity,
   servers: IceServers,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<BridgeProcess> {
   const main = join(import.meta.dirname, '..', '..', 'tincan-bridge', 'main.js');
   const argv = ['netns', 'exec', ns, process.execPath, main];
-  const child = spawn('ip', argv, { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] });
+  const child = spawn('ip', argv, {
+    stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+    env: { ...process.env, ...env },
+  });
   const exited = once(child, 'exit').then(([code]) => (typeof code === 'number' ? code : -1));
   t.defer(async () => {
     child.kill('SIGKILL');

@@ -493,9 +493,12 @@ class Twin implements MemoryDatapath {
       this.#up({ kind: 'frame-in', reason: 'source', session, frame });
       return;
     }
+    if (station.kind === 'local') {
+      this.#counters.spoofed++; // not a use of it: a peer must not keep it alive
+      return;
+    }
     entry.usedAtMs = this.#nowMs();
-    if (station.kind === 'local') this.#counters.spoofed++;
-    else if (station.kind === 'drop') this.#counters.dropped++;
+    if (station.kind === 'drop') this.#counters.dropped++;
     else this.deliverFrame(frame);
   }
 

@@ -16,7 +16,7 @@ import {
   type IceOptions as WeriftOptions,
 } from 'werift';
 import { every } from '../../base/clock.ts';
-import { messageOf } from '../../base/errors.ts';
+import { EvioError, messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
 import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
 import type { PathFacts } from '../session/core/path.ts';
@@ -30,6 +30,7 @@ import {
   type ParsedCandidate,
   parseCandidate,
 } from './candidates.ts';
+import { CheckGate } from './check-gate.ts';
 import { Findings } from './findings.ts';
 import { OwnTransport, type TransportOwner, transportKey } from './own-transport.ts';
 import { ReflexiveQuery, resolveStun } from './reflexive.ts';
@@ -100,11 +101,30 @@ export class IceAttempt implements TransportOwner {
     this.#connection = new Connection(options.controlling, this.#weriftOptions());
     // Without this it asks a public server (pitfall 3); ours are asked by ReflexiveQuery.
     delete this.#connection.stunServer;
+    this.#guardRequests();
     this.#connection.localUsername = this.ufrag;
     this.#connection.localPassword = this.password;
     this.#connection.onIceCandidate.subscribe((candidate) => this.#found(candidate));
     this.#connection.stateChanged.subscribe((state) => {
       if (state === 'failed') this.#fail('consent to send expired');
+    });
+  }
+
+  /** Every protocol, of sockets and relays, gets its requests through one gate. */
+  #guardRequests(): void {
+    const connection = this.#connection;
+    const gate = new CheckGate({
+      ufrag: this.ufrag,
+      password: this.password,
+      clock: this.#deps.clock,
+      remotes: () => connection.remoteCandidates,
+      refused: () => this.#deps.router.refuseCheck(),
+    });
+    const ensure: unknown = Reflect.get(connection, 'ensureProtocol');
+    if (typeof ensure !== 'function') throw new EvioError('internal', 'werift has no protocols');
+    Reflect.set(connection, 'ensureProtocol', (protocol: StunProtocol) => {
+      Reflect.apply(ensure, connection, [protocol]);
+      gate.guard(protocol.onRequestReceived);
     });
   }
 

@@ -6,7 +6,7 @@
  * sender as a peer-reflexive candidate; so requests are checked here, before it sees them.
  */
 import type { AddressInfo } from 'node:net';
-import { parseMessage, UdpTransport } from 'werift';
+import { UdpTransport } from 'werift';
 import { EvioError } from '../../base/errors.ts';
 import type { Datapath, Endpoint, SocketNumber } from '../datapath/datapath.ts';
 import type { DatagramRouter } from './router.ts';
@@ -111,15 +111,7 @@ export class OwnTransport {
     }
     if (first > 3 && (first < 64 || first > 79)) return;
     const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (first === 0 && data[1] === 1 && !this.#isAuthentic(data)) return;
     if (first === 1 && data[1] === 1) this.#owner.answered(this, from, data);
     this.onData(data, [from.address, from.port]);
-  }
-
-  /** A binding request for us (RFC 8445 section 7.3): our ufrag first, sealed with our password. */
-  #isAuthentic(data: Buffer): boolean {
-    const message = parseMessage(data, Buffer.from(this.#owner.password, 'utf8'));
-    const user: unknown = message?.getAttributeValue('USERNAME');
-    return typeof user === 'string' && user.startsWith(`${this.#owner.ufrag}:`);
   }
 }

@@ -8,6 +8,7 @@ type Receive = (from: Endpoint, bytes: Uint8Array) => void;
 export class DatagramRouter {
   readonly #receivers = new Map<SocketNumber, Receive>();
   #unclaimed = 0;
+  #refusedChecks = 0;
 
   set(socket: SocketNumber, receive: Receive): void {
     this.#receivers.set(socket, receive);
@@ -29,5 +30,13 @@ export class DatagramRouter {
   }
   get unclaimed(): number {
     return this.#unclaimed;
+  }
+
+  /** A STUN request that was not let through: forged, too many, or from too many addresses. */
+  refuseCheck(): void {
+    this.#refusedChecks += 1;
+  }
+  get refusedChecks(): number {
+    return this.#refusedChecks;
   }
 }

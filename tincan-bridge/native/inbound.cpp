@@ -215,11 +215,11 @@ void Inbound::handleFrame(SessionEntry& session, uint8_t* frame, size_t length,
   if (source == nullptr ||
       (source->kind == StationKind::kSession && source->session != &session))
     return upcalls_->frameIn(session.session->number, checksumUndone, frame, length, counters_);
-  source->used->set(now_);
-  if (source->kind == StationKind::kLocal) {
+  if (source->kind == StationKind::kLocal) {  // not a use of it: a peer must not keep it alive
     counters_->spoofed.add();
     return;
   }
+  source->used->set(now_);
   if (source->kind == StationKind::kDrop) return counters_->dropped.add();
   coalescer_.add(frame, length, checksumUndone);
 }

@@ -454,7 +454,7 @@ export class PeerSession {
   }
 
   #note(what: string): void {
-    this.#log.info(what);
+    this.#log.info('session', { event: what });
     this.#history.push({ atMs: this.#deps.clock.now(), what: what.slice(0, 200) });
     if (this.#history.length > historyLength) this.#history.shift();
   }

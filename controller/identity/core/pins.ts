@@ -7,6 +7,8 @@ import { NodeId, OverlayId } from '../../../base/ids.ts';
 
 /** Pins that are kept; a new peer beyond them is refused, never an old pin dropped. */
 export const maxPins = 4_096;
+/** Of one account: nodes may share one, but one that was taken over must not fill the list. */
+export const maxPinsOfAccount = 1_024;
 
 export const Pin = z.strictObject({
   overlay: OverlayId,
@@ -56,8 +58,10 @@ export type PinChange =
 
 /** Judges a claim; a first one is answered with the list that holds it. */
 export function judgeClaim(pins: readonly Pin[], claim: Claim, firstSeen: string): PinVerdict {
+  let ofAccount = 0;
   for (const pin of pins) {
     if (pin.overlay !== claim.overlay) continue;
+    if (pin.account === claim.account) ofAccount += 1;
     const samePlace = pin.account === claim.account && pin.name === claim.name;
     if (samePlace && pin.node === claim.node) return { kind: 'known' };
     if (samePlace) {
@@ -73,6 +77,9 @@ export function judgeClaim(pins: readonly Pin[], claim: Claim, firstSeen: string
     }
   }
   if (pins.length >= maxPins) return refused(`${maxPins} keys are pinned already`);
+  if (ofAccount >= maxPinsOfAccount) {
+    return refused(`${maxPinsOfAccount} keys of ${claim.account} are pinned already`);
+  }
   return { kind: 'pinned', pins: [...pins, { ...claim, firstSeen }] };
 }
 

@@ -10,6 +10,7 @@ import {
   forgetPin,
   judgeClaim,
   maxPins,
+  maxPinsOfAccount,
   type Pin,
   replacePin,
 } from '../../../../controller/identity/core/pins.ts';
@@ -23,6 +24,19 @@ const lab = OverlayId.parse('lab');
 const firstSeen = '2026-01-01T00:00:00.000Z';
 const alice: Claim = { overlay: lab, account: 'alice@lab.test', name: 'a', node: node(1) };
 const pins: readonly Pin[] = [{ ...alice, firstSeen }];
+
+test('one account cannot fill the list: beyond its share it is refused, others are pinned', () => {
+  const share = Array.from({ length: maxPinsOfAccount }, (_, i) => ({
+    ...alice,
+    name: `n${i}`,
+    node: node(i + 1),
+    firstSeen,
+  }));
+  const more = judgeClaim(share, { ...alice, name: 'more', node: node(99_999) }, firstSeen);
+  assert.match(more.kind === 'refused' ? more.reason : '', /1024 keys of alice@lab.test/);
+  const bob = { ...alice, account: 'bob@lab.test', node: node(99_998) };
+  assert.equal(judgeClaim(share, bob, firstSeen).kind, 'pinned');
+});
 
 for (const [title, change, kind, reason] of [
   ['the pinned key is known', {}, 'known', null],
