@@ -211,7 +211,9 @@ export class PeerSession {
     return (cause === null ? lastError : `${lastError}: ${cause}`).slice(0, 300);
   }
 
+  /** Of a session without a path: why the last attempt found none. */
   #pathNote(): string | null {
+    if (this.#state.link.kind === 'down') return this.#cause?.slice(0, 300) ?? null;
     const number = this.#currentNumber();
     const attempt = number === null ? undefined : this.#installed.get(number);
     if (attempt?.selected == null) return null;
@@ -275,6 +277,7 @@ export class PeerSession {
         this.#remove(effect.number);
         return;
       case 'up':
+        this.#cause = null;
         this.#events.onUp(this.#path, Math.round(effect.setUpMs));
         return;
       case 'path-changed':

@@ -48,13 +48,15 @@ function whyNotDirect(found: Diagnosis): string {
 function whyNoRelay(found: Diagnosis): string | null {
   const [problem] = found.relayProblems;
   if (found.relay !== null || found.peerRelay) return null;
-  if (found.relayServers === 0) return 'no relay configured: name one in LinkManager.Turn';
+  if (found.relayServers === 0) {
+    return 'no relay configured (no TURN server is known): name one in LinkManager.Turn';
+  }
   return problem === undefined ? 'no relay answered' : problem;
 }
 
 /** For a session that is up; null when there is no better path. */
 export function pathNote(kind: DirectKind, found: Diagnosis): string | null {
-  return kind === 'turn' ? whyNotDirect(found) : null;
+  return kind === 'turn' ? `relayed: ${whyNotDirect(found)}` : null;
 }
 
 /** For a peer that cannot be reached: what was found out, or null when nothing was. */
