@@ -15,6 +15,7 @@ import { DatagramRouter } from './ice/router.ts';
 import type { Handlers, Params, Result } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
+import { defaultRekeyRules } from './session/core/session-state.ts';
 import { peerProblem } from './session/peer-certificate.ts';
 import { PeerSession, type SessionDeps, type SessionEvents } from './session/peer-session.ts';
 
@@ -116,6 +117,7 @@ class Tunnel {
       createHandshake: deps.createHandshake,
       settings: () => this.#settings,
       nextNumber: () => this.#number(),
+      rekey: params.rekey ?? defaultRekeyRules,
       loopback: deps.loopback,
       keyLog: (line) => this.#keyLog(keyLogFile, line),
     };
@@ -168,6 +170,7 @@ class Tunnel {
         ...this.#datapath.counters(),
         ...this.#switch.counters(),
         ...this.#counts,
+        associations: this.#byNumber.size,
         sockets: this.#router.size,
         unclaimedDatagrams: this.#router.unclaimed,
       },
@@ -195,10 +198,12 @@ class Tunnel {
     const { notify } = this.#deps;
     return {
       onDescription: (description) => notify('description', { peer, description }),
-      onInstalled: (number, frame) => {
+      onInstalled: (number) => {
         const session = this.#sessions.get(peer);
         if (session !== undefined) this.#byNumber.set(number, session);
-        this.#switch.installed(number, peer, frame);
+      },
+      onUsed: (number, maxFrameBytes, settled) => {
+        this.#switch.used(number, peer, maxFrameBytes, settled);
         this.#lookAtMtu();
       },
       onRemoved: (number) => {

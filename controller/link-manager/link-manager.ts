@@ -25,6 +25,8 @@ export interface LinkManagerDeps {
   readonly random: () => number;
   readonly credentials: Credentials;
   readonly keyLogFile: string | null;
+  /** Keys of sessions are replaced after so long; null: the default. For laboratories. */
+  readonly rekeyMs: number | null;
   readonly overlays: readonly LinksConfig[];
 }
 

@@ -55,6 +55,8 @@ export interface OverlayLinksDeps {
   readonly credentials: Credentials;
   /** File for DTLS key logs in a laboratory, or null. */
   readonly keyLogFile: string | null;
+  /** Keys of sessions are replaced after so long; null: the default. */
+  readonly rekeyMs: number | null;
   readonly config: LinksConfig;
 }
 
@@ -228,7 +230,7 @@ export class OverlayLinks {
   }
 
   async #open(child: BridgeProcess): Promise<void> {
-    const { clock, config, credentials, keyLogFile } = this.#deps;
+    const { clock, config, credentials, keyLogFile, rekeyMs } = this.#deps;
     try {
       await child.client.ready;
       if (this.#device === null) return;
@@ -242,6 +244,7 @@ export class OverlayLinks {
           ignoredInterfaces: [...config.ignoredInterfaces],
           mtu: config.mtu,
           keyLogFile,
+          ...(rekeyMs === null ? {} : { rekey: { afterMs: rekeyMs, afterBytes: 2 ** 36 } }),
         },
         openTimeoutMs,
       );
