@@ -12,6 +12,7 @@ import {
   type Input,
   initialSession,
   type SessionState,
+  type TimerId,
 } from '../../tincan-bridge/session/core/session-state.ts';
 import { suite } from '../support/harness.ts';
 
@@ -20,7 +21,7 @@ const nonce = (n: number): SessionNonce => SessionNonce.parse(n.toString(16).pad
 const retransmitMs = 200;
 
 type Message = { readonly keys: string } & (
-  | { readonly kind: 'ping' | 'pong' }
+  | { readonly kind: 'ping' | 'pong' | 'data' }
   | { readonly kind: 'ask' }
   | { readonly kind: 'flight'; readonly id: SessionNonce; readonly flight: number }
 );
@@ -32,6 +33,8 @@ class End {
   state: SessionState;
   #handshake: { id: SessionNonce; flight: number; base: number } | null = null;
   #seen = -1;
+  readonly #timers = new Map<TimerId, object>();
+  readonly #heardMs = new Map<number, number>();
   #count: number;
   readonly #world: World;
 
@@ -73,23 +76,40 @@ class End {
         this.#seen = -1;
         if (this.state.rules.begins) this.#fly(1);
       }
-      if (effect.kind === 'timer' && (effect.id === 'rekey' || effect.id === 'confirm')) {
-        const { id } = effect;
-        this.#world.later(effect.atMs - nowMs, () => {
-          // As the shell: a timer that was set anew does not ring.
-          if (this.#timers.get(id) !== effect) return;
-          this.input({ kind: 'timer', id, heardAgoMs: -1 });
-        });
-        this.#timers.set(id, effect);
-      }
+      if (effect.kind === 'timer') this.#schedule(effect.id, effect.atMs);
     }
   }
-  readonly #timers = new Map<string, unknown>();
+
+  #schedule(id: TimerId, atMs: number): void {
+    if (id !== 'rekey' && id !== 'confirm' && !id.startsWith('retire-')) return;
+    const mark = {};
+    this.#timers.set(id, mark);
+    this.#world.later(atMs - this.#world.nowMs, () => {
+      // As the shell: a timer that was set anew does not ring.
+      if (this.#timers.get(id) !== mark) return;
+      const { standby, link } = this.state;
+      const used = link.kind === 'up' ? link.number : -1;
+      const confirmed = id === 'confirm' ? (standby?.number ?? -1) : used;
+      const number = id.startsWith('retire-') ? Number(id.slice(7)) : confirmed;
+      const heardMs = this.#heardMs.get(number);
+      const heardAgoMs = heardMs === undefined ? -1 : this.#world.nowMs - heardMs;
+      this.input({ kind: 'timer', id, heardAgoMs });
+    });
+  }
+
+  /** Frames all the time, as a session in use has them. */
+  chat(): void {
+    const { link } = this.state;
+    if (link.kind === 'up') this.#send(link.number, { kind: 'data' });
+    this.#world.later(250, () => this.chat());
+  }
 
   receive(message: Message): void {
     const found = [...this.installed].find(([, keys]) => keys === message.keys);
     if (found === undefined) return; // cannot be opened: lost
     const [number] = found;
+    this.#heardMs.set(number, this.#world.nowMs);
+    if (message.kind === 'data') return; // the datapath's own: the machine sees the counter only
     const { link } = this.state;
     if (link.kind === 'up' && number !== link.number) this.input({ kind: 'heard', number });
     if (message.kind === 'ping') this.#send(number, { kind: 'pong' });
@@ -181,6 +201,8 @@ test('keys are replaced without a moment in which a sender cannot be opened', ()
       const b = new End(world, false, 500);
       a.other = b;
       b.other = a;
+      a.chat();
+      b.chat();
       const check = (): void => {
         assert.ok([...b.installed.values()].includes(a.keys), 'b cannot open what a sends');
         assert.ok([...a.installed.values()].includes(b.keys), 'a cannot open what b sends');
@@ -193,6 +215,7 @@ test('keys are replaced without a moment in which a sender cannot be opened', ()
       assert.equal(a.keys, b.keys, 'they use the same keys in the end');
       assert.equal(a.state.standby, null);
       assert.equal(b.state.standby, null);
+      assert.deepEqual([a.installed.size, b.installed.size], [1, 1], 'old keys are gone');
       if (a.keys !== 'first') replaced += 1;
     }),
     { numRuns: 2_000 },
@@ -208,6 +231,7 @@ test('replaced keys end when nothing comes under them any more, at the latest af
   b.other = a;
   a.input({ kind: 'timer', id: 'rekey', heardAgoMs: 0 });
   world.run(1_000, () => {});
+  assert.notEqual(a.keys, 'first');
   assert.equal(a.installed.size, 2);
   const old = a.state.retiring[0]?.number ?? 0;
   const retire = (nowMs: number, heardAgoMs: number): void => {
