@@ -9,7 +9,7 @@ import { Duplex } from 'node:stream';
 import { exec } from '../../base/exec.ts';
 import { InterfaceName, OverlayId } from '../../base/ids.ts';
 import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/client.ts';
-import type { IceServers, Notification } from '../../tincan-bridge/protocol/schema.ts';
+import type { IceServers, Notification, Params } from '../../tincan-bridge/protocol/schema.ts';
 import { until } from './bridge-pair.ts';
 import type { T } from './harness.ts';
 import type { TestIdentity } from './identity.ts';
@@ -105,6 +105,7 @@ export async function startBridge(
   ns: string,
   identity: TestIdentity,
   servers: IceServers,
+  more: Partial<Params<'open'>> = {},
 ): Promise<BridgeProcess> {
   const main = join(import.meta.dirname, '..', '..', 'tincan-bridge', 'main.js');
   const argv = ['netns', 'exec', ns, process.execPath, main];
@@ -148,6 +149,7 @@ export async function startBridge(
       ignoredInterfaces: [],
       mtu: null,
       keyLogFile: null,
+      ...more,
     },
     5_000,
   );

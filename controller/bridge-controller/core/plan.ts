@@ -124,6 +124,13 @@ function planAlone(wish: DeviceWish, tap: ObservedDevice | undefined): IpCommand
   return commands;
 }
 
+/**
+ * A Linux bridge drops what is wider than the port that it must leave by, in silence. So the TAP takes
+ * what any guest sends, and the switch behind it answers "too big"; the bridge device, by which this
+ * host itself sends, has the MTU of the paths.
+ */
+const widestPort = 9_000;
+
 function planBridge(
   wish: DeviceWish,
   name: InterfaceName,
@@ -159,8 +166,9 @@ function planBridge(
     commands.push(['link', 'set', 'dev', wish.tap, 'master', name]);
     commands.push(['address', 'flush', 'dev', wish.tap]);
   }
-  if (tap?.mtu !== wish.mtu) {
-    commands.push(['link', 'set', 'dev', wish.tap, 'mtu', String(wish.mtu)]);
+  const portMtu = Math.max(wish.mtu, widestPort);
+  if (tap?.mtu !== portMtu) {
+    commands.push(['link', 'set', 'dev', wish.tap, 'mtu', String(portMtu)]);
   }
   if (bridge?.mtu !== wish.mtu) {
     commands.push(['link', 'set', 'dev', name, 'mtu', String(wish.mtu)]);
