@@ -61,15 +61,18 @@ async function narrow(t: T, options: PairOptions, mtu: number, mute: boolean): P
   const right = relay
     ? [mtu, mtu + 4].map((m) => innerMtu(m, family, true))
     : [innerMtu(mtu, family, false), innerMtu(mtu + 4, family, false)];
-  const found = await waitFor(
-    'the narrower path is found',
-    async () => {
-      const session = await pair.session();
-      return session.mtu !== null && right.includes(session.mtu) ? session.mtu : undefined;
-    },
-    { timeoutMs: 15_000 },
-  );
+  const whenFound = (side: 0 | 1): Promise<number> =>
+    waitFor(
+      'the narrower path is found',
+      async () => {
+        const { mtu } = await pair.session(side);
+        return mtu !== null && right.includes(mtu) ? mtu : undefined;
+      },
+      { timeoutMs: 15_000 },
+    );
+  const found = await whenFound(0);
   const tookMs = performance.now() - changedMs;
+  if (!relay) await whenFound(1);
   load.kill('SIGINT');
   await load.ended;
   process.stdout.write(`${whole} → ${found} after ${tookMs.toFixed(0)} ms\n`);
@@ -155,6 +158,40 @@ test.unless(
     process.stdout.write(`8 MB more ${stallMs.toFixed(0)} ms after the path shrank\n`);
     assert.ok(stallMs < 5_000 + 700, `stalled for ${stallMs} ms`);
     assert.ok((await run).mbps > 40);
+  },
+  60_000,
+);
+
+test.unless(
+  why,
+  'a guest on a Linux bridge that knows nothing of our MTU does TCP, and is told what fits',
+  async (t) => {
+    const { lab } = await startRoutedPair(t, {});
+    // As the controller makes them: the port as wide as any guest, the bridge as the paths.
+    await lab.bridge('a', 'br0', ['10.77.0.9/24']);
+    await lab.ip(
+      'a',
+      `addr flush dev ${tap}
+link set ${tap} master br0 mtu 9000
+link set br0 mtu 1420`,
+    );
+    await lab.namespace('guest');
+    await lab.cable(
+      { ns: 'a', dev: 'guest0', bridge: 'br0' },
+      { ns: 'guest', dev: 'eth0', addresses: ['10.77.0.10/24'] },
+    );
+    await lab.exec('guest', ['ping', '-c', '1', '-W', '2', '10.77.0.2']);
+    const ping = (bytes: number): Promise<string> =>
+      lab
+        .exec('guest', `ping -n -c 2 -i 0.3 -W 2 -M do -s ${bytes} 10.77.0.2`.split(' '))
+        .catch(String);
+    assert.match(await ping(1_472), /(frag needed|message too long).*1420/i);
+    assert.match(await ping(1_420 - icmpBytes), / 0% packet loss/);
+    await lab.exec('guest', ['ip', 'route', 'flush', 'cache']);
+    const there = await iperf(lab, { from: 'guest', to: 'b', address: '10.77.0.2', seconds: 2 });
+    const back = await iperf(lab, { from: 'b', to: 'guest', address: '10.77.0.10', seconds: 2 });
+    process.stdout.write(`${there.mbps.toFixed(0)} and ${back.mbps.toFixed(0)} Mbit/s\n`);
+    assert.ok(there.mbps > 50 && back.mbps > 50);
   },
   60_000,
 );

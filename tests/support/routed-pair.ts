@@ -23,8 +23,8 @@ export interface PairOptions {
 export interface RoutedPair {
   readonly lab: Lab;
   readonly bridges: readonly [BridgeProcess, BridgeProcess];
-  /** Of a's session. */
-  session(): Promise<SessionStatus>;
+  /** The session as a (0) or b (1) has it. */
+  session(side: 0 | 1): Promise<SessionStatus>;
   /** Sets the MTUs of the TAPs to what the processes say. */
   followMtu(): Promise<number>;
   /** Both ends of a leg's cable, at the router only when `routerOnly`. */
@@ -57,8 +57,8 @@ export async function startRoutedPair(t: T, options: PairOptions = {}): Promise<
   return {
     lab,
     bridges,
-    session: async () => {
-      const [session] = (await status(0)).sessions;
+    session: async (side) => {
+      const [session] = (await status(side)).sessions;
       if (session === undefined) throw new Error('no session');
       return session;
     },

@@ -63,7 +63,7 @@ test('with a bridge the TAP is a port and the bridge holds the addresses', () =>
 });
 
 test('what stands already is left as it is', () => {
-  const tapThere = device({ master: bridge });
+  const tapThere = device({ master: bridge, mtu: 9000 });
   const bridgeThere = device({ name: bridge, kind: 'bridge', addresses: vnic.addresses });
   assert.deepEqual(lines(planDevices(lxbr, [tapThere, bridgeThere])), []);
   assert.deepEqual(lines(planDevices(vnic, [device({ addresses: vnic.addresses })])), []);
@@ -74,6 +74,12 @@ test('a changed MTU is the only change', () => {
   assert.deepEqual(lines(planDevices({ ...vnic, mtu: 1400 }, [there])), [
     'link set dev ev-lab mtu 1400',
   ]);
+});
+
+test('a port of the bridge takes what guests send, the bridge has the MTU of the paths', () => {
+  const made = lines(planDevices({ ...lxbr, mtu: 1400 }, []));
+  assert.ok(made.includes('link set dev ev-lab mtu 9000'));
+  assert.ok(made.includes('link set dev evbr-lab mtu 1400'));
 });
 
 test('an address of an earlier configuration goes, a /32 of somebody else stays', () => {
