@@ -30,12 +30,13 @@ interface Path {
 function run(path: Path, untilMs: number, state: PathMtu, fromMs = 0): PathMtu {
   let now = fromMs;
   let current = state;
+  let timerMs = Number.POSITIVE_INFINITY; // one timer, set anew each time
   const queue: Array<{ readonly atMs: number; readonly input: PathMtuInput }> = [];
   const put = (input: PathMtuInput): void => {
     const step = nextPathMtu(current, input, now);
     current = step.state;
     for (const effect of step.effects) {
-      if (effect.kind === 'timer') queue.push({ atMs: effect.atMs, input: { kind: 'timer' } });
+      if (effect.kind === 'timer') timerMs = effect.atMs;
       if (effect.kind !== 'probe') continue;
       const { bytes } = effect;
       if (bytes <= path.carries()) {
@@ -54,10 +55,17 @@ function run(path: Path, untilMs: number, state: PathMtu, fromMs = 0): PathMtu {
   }
   for (;;) {
     queue.sort((x, y) => x.atMs - y.atMs);
-    const next = queue.shift();
-    if (next === undefined || next.atMs > untilMs) return current;
-    now = next.atMs;
-    put(next.input);
+    const first = queue[0]?.atMs ?? Number.POSITIVE_INFINITY;
+    const atMs = Math.min(first, timerMs);
+    if (atMs > untilMs) return current;
+    now = atMs;
+    if (timerMs < first) {
+      timerMs = Number.POSITIVE_INFINITY;
+      put({ kind: 'timer' });
+    } else {
+      const next = queue.shift();
+      if (next !== undefined) put(next.input);
+    }
   }
 }
 
@@ -67,7 +75,7 @@ const sizes = fc.integer({ min: safeFrames.at(-1) ?? 0, max: 1_500 });
 test('the exact size is found within 8 s, refused or swallowed', () => {
   fc.assert(
     fc.property(sizes, fc.boolean(), (size, refuses) => {
-      const end = run({ carries: () => size, refuses, loses: never }, 8_000, initialPathMtu);
+      const end = run({ carries: () => size, refuses, loses: never }, 8_500, initialPathMtu);
       assert.equal(end.fits, Math.min(size, most));
       assert.equal(end.probe, null);
     }),
@@ -77,21 +85,21 @@ test('the exact size is found within 8 s, refused or swallowed', () => {
 test('a path that shrinks under traffic carries again within 2 s, and what is sent then fits', () => {
   fc.assert(
     fc.property(sizes, fc.boolean(), (size, refuses) => {
-      const before = run({ carries: () => most, refuses, loses: never }, 3_000, initialPathMtu);
+      const before = run({ carries: () => most, refuses, loses: never }, 3_500, initialPathMtu);
       assert.equal(before.fits, most);
       const path = { carries: () => size, refuses, loses: never };
-      const soon = run(path, 5_500, before, 3_000);
+      const soon = run(path, 6_000, before, 3_500);
       assert.ok(soon.fits <= size || safeFrames.includes(soon.fits));
-      assert.equal(run(path, 15_000, before, 3_000).fits, Math.min(size, most));
+      assert.equal(run(path, 15_500, before, 3_500).fits, Math.min(size, most));
     }),
   );
 });
 
 test('a path that grows is used again after the raise time, not before', () => {
-  const narrow = run({ carries: () => 1_300, refuses: false, loses: never }, 9_000, initialPathMtu);
+  const narrow = run({ carries: () => 1_300, refuses: false, loses: never }, 9_500, initialPathMtu);
   const wide = { carries: () => most, refuses: false, loses: never };
-  assert.equal(run(wide, 60_000, narrow, 9_000).fits, 1_300);
-  assert.equal(run(wide, raiseMs + 30_000, narrow, 9_000).fits, most);
+  assert.equal(run(wide, 60_500, narrow, 9_500).fits, 1_300);
+  assert.equal(run(wide, raiseMs + 30_000, narrow, 9_500).fits, most);
 });
 
 test('a lossy path of full width is not taken for a narrow one', () => {
