@@ -15,7 +15,8 @@ export type Control =
   /** A datagram of the handshake `nonce`; nonce 0 without a datagram asks the peer to begin one. */
   | { readonly kind: 'rekey'; readonly nonce: bigint; readonly datagram: Uint8Array };
 
-const kinds = { ping: 1, pong: 2, bye: 3, rekey: 4 } as const;
+/** 4 is for descriptions. */
+const kinds = { ping: 1, pong: 2, bye: 3, rekey: 5 } as const;
 /** Bytes of a control payload before what it carries. */
 export const controlBytes = 9;
 
