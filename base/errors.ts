@@ -29,6 +29,26 @@ export const errorTable = {
     meaning: 'the list of pinned peer keys cannot be used',
     remedy: 'restore the file named, or remove it: then the next key seen of each peer is pinned',
   },
+  'trust.unusable': {
+    meaning: 'the CA certificate, node certificate or revocation list of an overlay cannot be used',
+    remedy: 'bring the file named anew from the folder of the CA (`evio ca sign`, `evio ca crl`)',
+  },
+  'trust.stale': {
+    meaning: 'the certificate of this node or the revocation list is no longer, or soon not, valid',
+    remedy: 'sign the node again with `evio ca sign`, or bring a new list made by `evio ca crl`',
+  },
+  'ca.unusable': {
+    meaning: 'the folder of a CA, or its key, cannot be used',
+    remedy: 'see the file named; `evio ca init` makes a new CA in a folder that holds none',
+  },
+  'ca.refused': {
+    meaning: 'the CA does not sign or revoke what was asked for',
+    remedy: 'see the reason; `evio ca list` shows what is signed',
+  },
+  'ca.busy': {
+    meaning: 'another command works in the folder of the CA',
+    remedy: 'wait for it; after a crash remove the lock file that is named',
+  },
   'runtime.unsupported': {
     meaning: 'the running Node.js is too old or the native addon is missing',
     remedy: 'run `npm ci && npm run build` in the installation folder',
@@ -44,6 +64,10 @@ export const errorTable = {
   'host.device-foreign': {
     meaning: 'a network device of the wanted name exists and is not ours',
     remedy: 'rename or remove the device, or choose another name in the configuration',
+  },
+  'host.no-ovs': {
+    meaning: 'the Open vSwitch of this host is missing or does not answer',
+    remedy: 'install and start openvswitch-switch, or choose another BridgeProvider',
   },
   'host.command-failed': {
     meaning: 'a command of the host failed',
@@ -65,6 +89,10 @@ export const errorTable = {
     meaning: 'the name of the XMPP server does not resolve',
     remedy: 'check HostAddress and the DNS of this host; Evio keeps trying',
   },
+  'signal.no-network': {
+    meaning: 'this host has no route to the XMPP server',
+    remedy: 'check the network of this host; Evio keeps trying',
+  },
   'signal.unreachable': {
     meaning: 'the XMPP server cannot be reached',
     remedy: 'check HostAddress, Port and firewalls; Evio keeps trying',
@@ -75,7 +103,7 @@ export const errorTable = {
   },
   'signal.certificate': {
     meaning: 'the certificate of the XMPP server is not trusted',
-    remedy: 'name its CA with CaFile, or correct the certificate',
+    remedy: 'name its CA with CaFile, or correct the certificate (or the clock of this host)',
   },
   'signal.auth-failed': {
     meaning: 'the XMPP server refused the account or password',
@@ -95,7 +123,7 @@ export const errorTable = {
   },
   'peer.untrusted': {
     meaning: 'a peer is not accepted by the trust policy',
-    remedy: 'see the reason; a changed key needs `evio trust accept`',
+    remedy: 'see the reason; a key that was changed on purpose needs `evio trust accept`',
   },
   'bridge.failed': {
     meaning: 'the tunnel process ended or does not answer',

@@ -52,8 +52,18 @@ export interface TurnConfig {
 }
 
 export interface DeviceConfig {
-  /** `lxbr`: a Linux bridge with the TAP as a port; `vnic`: the address on the TAP itself. */
-  readonly provider: 'lxbr' | 'vnic';
+  /** `lxbr`, `ovs`: a bridge with the TAP as a port; `vnic`: the address on the TAP itself. */
+  readonly provider:
+    | { readonly kind: 'lxbr' | 'vnic' }
+    | {
+        readonly kind: 'ovs';
+        readonly datapathType: 'system' | 'netdev';
+        /** Socket of ovsdb-server, or null for the usual one. */
+        readonly database: string | null;
+      };
+  readonly spanningTree: boolean;
+  /** The bridge for applications; its MTU null: as that of the first. */
+  readonly app: { readonly mtu: number | null; readonly autoDelete: boolean } | null;
   /** Addresses of this host in the overlay, at most one of each family. */
   readonly addresses: readonly { readonly address: string; readonly prefix: number }[];
   /** Null: derived from the paths in use. */
@@ -61,10 +71,21 @@ export interface DeviceConfig {
   readonly autoDelete: boolean;
 }
 
+export type TrustConfig =
+  | { readonly policy: 'roster' }
+  | {
+      readonly policy: 'ca';
+      /** PEM of the CA's certificate, and of the one that it signed for this node. */
+      readonly ca: string;
+      readonly certificate: string;
+      /** Absolute path of the revocation list, or null for none. */
+      readonly crlFile: string | null;
+    };
+
 export interface OverlayConfig {
   readonly overlay: OverlayId;
   readonly signal: SignalConfig;
-  readonly trust: { readonly policy: 'roster' };
+  readonly trust: TrustConfig;
   readonly links: {
     readonly stun: readonly StunConfig[];
     readonly turn: readonly TurnConfig[];

@@ -68,10 +68,6 @@ export const evioKeys: readonly EvioKey[] = [
     why: 'has no meaning here: every link is encrypted',
   },
   {
-    path: 'BridgeController.Overlays.*.NetDevice.SwitchProtocol',
-    why: 'has no meaning here: the switch is built in and free of loops',
-  },
-  {
     path: 'BridgeController.Overlays.*.NetDevice.NamePrefix',
     why: 'has no meaning here: the bridge is named evbr-<overlay>',
   },
@@ -89,7 +85,15 @@ export const evioKeys: readonly EvioKey[] = [
   },
   {
     path: 'BridgeController.Overlays.*.NetDevice.AppBridge',
-    why: 'is replaced by IP4, PrefixLen and MTU of NetDevice itself: there is one bridge, not two',
+    why: 'stands beside NetDevice here: BridgeController.Overlays.<overlay>.AppBridge',
+  },
+  {
+    path: 'BridgeController.Overlays.*.AppBridge.NamePrefix',
+    why: 'has no meaning here: the bridge is named evap-<overlay>',
+  },
+  {
+    path: 'BridgeController.Overlays.*.AppBridge.NetworkAddress',
+    why: 'has no meaning here: it was for programs that write configurations',
   },
   {
     path: 'BridgeController.BoundedFlood',

@@ -49,6 +49,13 @@ export function readRunDirectory(file: string): string {
   return parsed.Broker.RunDirectory;
 }
 
+/** The state directory that a file names, though what it names may be missing yet. */
+export function readStateDirectory(file: string): string {
+  const { findings, file: parsed } = checkText(readText(file));
+  if (parsed === null) throw invalid(file, findings, false);
+  return parsed.Broker.StateDirectory;
+}
+
 function invalid(file: string, errors: readonly Finding[], secretsOnly: boolean): EvioError {
   const lines = errors.map((finding) => `\n  ${formatFinding(file, finding)}`).join('');
   const count = errors.length === 1 ? '1 error' : `${errors.length} errors`;

@@ -11,11 +11,12 @@ import type {
   OverlayConfig,
   SignalConfig,
   StunConfig,
+  TrustConfig,
   TurnConfig,
 } from './config.ts';
 import { type HostPort, parseHostPort } from './core/address.ts';
 import type { JsonPath } from './core/json-text.ts';
-import { type ConfigFile, defaultNetDevice } from './schema.ts';
+import { type AppBridge, type ConfigFile, defaultNetDevice, type NetDevice } from './schema.ts';
 import type { Sources } from './sources.ts';
 
 type SignalEntry = NonNullable<ConfigFile['Signal']['Overlays'][OverlayId]>;
@@ -61,7 +62,7 @@ function overlayConfig(
   return {
     overlay,
     signal: signalConfig(signal, ['Signal', 'Overlays', overlay], sources),
-    trust: { policy: file.Trust.Overlays[overlay]?.Policy ?? 'roster' },
+    trust: trustConfig(file, overlay, sources),
     links: {
       stun: (own?.Stun ?? general.Stun).map((text): StunConfig => hostPort(text, ports.stun)),
       turn,
@@ -69,7 +70,32 @@ function overlayConfig(
         ...new Set([...general.IgnoredNetInterfaces, ...(own?.IgnoredNetInterfaces ?? [])]),
       ],
     },
-    device: deviceConfig(file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice),
+    device: deviceConfig(
+      file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice,
+      file.BridgeController.Overlays[overlay]?.AppBridge ?? null,
+      file.BridgeController.OvsDatabase ?? null,
+    ),
+  };
+}
+
+function trustConfig(file: ConfigFile, overlay: OverlayId, sources: Sources): TrustConfig {
+  const entry = file.Trust.Overlays[overlay];
+  if (entry?.Policy !== 'ca') return { policy: 'roster' };
+  const path: JsonPath = ['Trust', 'Overlays', overlay];
+  const { Broker } = file;
+  const ca = sources.overlayCa([...path, 'CaFile'], entry.CaFile ?? '');
+  return {
+    policy: 'ca',
+    ca,
+    certificate: sources.nodeCertificate([...path, 'CertFile'], entry.CertFile ?? '', ca, {
+      overlay,
+      name: Broker.NodeName ?? nodeNameFrom(hostname()),
+      stateDirectory: Broker.StateDirectory,
+    }),
+    crlFile:
+      entry.CrlFile === undefined
+        ? null
+        : sources.revocationList([...path, 'CrlFile'], entry.CrlFile),
   };
 }
 
@@ -107,18 +133,38 @@ function turnConfigs(turns: Turns, path: JsonPath, sources: Sources): TurnConfig
 const hostPort = (text: string, defaultPort: number): HostPort =>
   parseHostPort(text, defaultPort) ?? { host: text, port: defaultPort };
 
-function deviceConfig(device: typeof defaultNetDevice): DeviceConfig {
-  const addresses: { address: string; prefix: number }[] = [];
-  if (device.IP4 !== undefined && device.PrefixLen !== undefined) {
-    addresses.push({ address: device.IP4, prefix: device.PrefixLen });
-  }
-  if (device.IP6 !== undefined && device.PrefixLen6 !== undefined) {
-    addresses.push({ address: device.IP6, prefix: device.PrefixLen6 });
-  }
+function deviceConfig(
+  device: NetDevice,
+  app: AppBridge | null,
+  database: string | null,
+): DeviceConfig {
   return {
-    provider: device.BridgeProvider === 'VNIC' ? 'vnic' : 'lxbr',
-    addresses,
+    provider: providerOf(device, database),
+    spanningTree: device.SwitchProtocol === 'STP',
+    app: app === null ? null : { mtu: app.MTU, autoDelete: app.AutoDelete },
+    addresses: addressesOf(app ?? device),
     mtu: device.MTU,
     autoDelete: device.AutoDelete,
   };
+}
+
+function providerOf(
+  { BridgeProvider, DatapathType }: NetDevice,
+  database: string | null,
+): DeviceConfig['provider'] {
+  if (BridgeProvider === 'OVS') return { kind: 'ovs', datapathType: DatapathType, database };
+  return { kind: BridgeProvider === 'VNIC' ? 'vnic' : 'lxbr' };
+}
+
+function addressesOf(
+  keys: Pick<NetDevice, 'IP4' | 'PrefixLen' | 'IP6' | 'PrefixLen6'>,
+): DeviceConfig['addresses'] {
+  const addresses: { address: string; prefix: number }[] = [];
+  if (keys.IP4 !== undefined && keys.PrefixLen !== undefined) {
+    addresses.push({ address: keys.IP4, prefix: keys.PrefixLen });
+  }
+  if (keys.IP6 !== undefined && keys.PrefixLen6 !== undefined) {
+    addresses.push({ address: keys.IP6, prefix: keys.PrefixLen6 });
+  }
+  return addresses;
 }

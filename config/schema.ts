@@ -122,16 +122,20 @@ const SignalOverlay = z.strictObject({
 });
 
 const TrustOverlay = z.strictObject({
-  Policy: z
-    .enum(['roster'], {
-      error: ({ input }) =>
-        input === 'ca' ? 'must be "roster": "ca" is not supported yet' : 'must be "roster"',
-    })
-    .default('roster')
-    .meta({
-      description:
-        "Whom to accept: accounts of the roster, each key pinned when first seen ('roster').",
-    }),
+  Policy: z.enum(['roster', 'ca']).default('roster').meta({
+    description:
+      'Whom to accept. roster: accounts of the roster, each key pinned when first seen. ca: of those only nodes with a certificate that the CA of the overlay has signed.',
+  }),
+  CaFile: FilePath.optional().meta({
+    description: "Certificate of the overlay's CA (PEM, exactly one), for policy ca.",
+  }),
+  CertFile: FilePath.optional().meta({
+    description: "This node's certificate, signed by that CA (PEM, exactly one), for policy ca.",
+  }),
+  CrlFile: FilePath.optional().meta({
+    description:
+      'Revocation list of that CA (PEM), read again within seconds when the file changes. Default: none, so nothing is ever revoked.',
+  }),
 });
 
 const Turn = z.strictObject({
@@ -164,17 +168,7 @@ const LinkManagerOverlay = z.strictObject({
 /** Keys come with the release that honours them; until then `evio-keys.ts` says so. */
 const TopologyOverlay = z.strictObject({});
 
-const NetDevice = z.strictObject({
-  BridgeProvider: z
-    .enum(['LXBR', 'VNIC'], {
-      error: ({ input }) =>
-        `must be "LXBR" or "VNIC"${input === 'OVS' ? ': "OVS" is not supported yet' : ''}`,
-    })
-    .default('LXBR')
-    .meta({
-      description:
-        'LXBR: Linux bridge `evbr-<overlay>` over the TAP `ev-<overlay>`. VNIC: the TAP alone.',
-    }),
+const addressKeys = {
   IP4: z.string().refine(isIpv4, 'must be an IPv4 address').optional().meta({
     description: 'IPv4 address of this host in the overlay. Default: none.',
   }),
@@ -183,12 +177,50 @@ const NetDevice = z.strictObject({
     description: 'IPv6 address of this host in the overlay. Default: none.',
   }),
   PrefixLen6: int(1, 127).optional().meta({ description: 'Its prefix length.' }),
+};
+
+const NetDevice = z.strictObject({
+  BridgeProvider: z
+    .enum(['LXBR', 'OVS', 'VNIC'], { error: 'must be "LXBR", "OVS" or "VNIC"' })
+    .default('LXBR')
+    .meta({
+      description:
+        'LXBR: Linux bridge `evbr-<overlay>` over the TAP `ev-<overlay>`. OVS: the same by Open vSwitch. VNIC: the TAP alone.',
+    }),
+  DatapathType: z.enum(['system', 'netdev']).default('system').meta({
+    description:
+      "With OVS: forwarding by the kernel's module `openvswitch`, or in user space (netdev), slower.",
+  }),
+  SwitchProtocol: z
+    .enum(['none', 'STP'], {
+      error: ({ input }) =>
+        `must be "none" or "STP"${input === 'BF' ? ': "BF" (bounded flood) is built in and needs no setting' : ''}`,
+    })
+    .default('none')
+    .meta({
+      description:
+        'STP: spanning tree (IEEE 802.1D) on the bridge, for operators who cable loops to it; the overlay itself has none.',
+    }),
+  ...addressKeys,
   MTU: int(576, 9_000).nullable().default(null).meta({
     description: 'MTU of the devices, or null: derived from the paths in use.',
   }),
   AutoDelete: z.boolean().default(true).meta({
     description:
       'Remove the devices that Evio made when it is stopped; false keeps them, with routes and containers attached, for the next start.',
+  }),
+});
+
+const AppBridge = z.strictObject({
+  BridgeProvider: z.enum(['LXBR', 'OVS']).optional().meta({
+    description: 'Must be that of NetDevice, which is the default.',
+  }),
+  ...addressKeys,
+  MTU: int(576, 9_000).nullable().default(null).meta({
+    description: 'MTU of this bridge, or null: that of NetDevice.',
+  }),
+  AutoDelete: z.boolean().default(true).meta({
+    description: 'Remove this bridge when Evio is stopped.',
   }),
 });
 
@@ -228,7 +260,19 @@ export const ConfigFile = z
       .meta({ description: 'Which peers are linked: all members, in this release.' }),
     BridgeController: z
       .strictObject({
-        Overlays: byOverlay(z.strictObject({ NetDevice: NetDevice.prefault({}) })).default({}),
+        Overlays: byOverlay(
+          z.strictObject({
+            NetDevice: NetDevice.prefault({}),
+            AppBridge: AppBridge.optional().meta({
+              description:
+                "A second bridge `evap-<overlay>`, patched to the first, for containers and virtual machines; it holds this host's address.",
+            }),
+          }),
+        ).default({}),
+        OvsDatabase: Directory(4_000).optional().meta({
+          description:
+            'Socket of ovsdb-server, an absolute path. Default: the one that ovs-vsctl knows.',
+        }),
       })
       .prefault({})
       .meta({ description: 'The network devices on this host.' }),
@@ -245,3 +289,4 @@ export type PasswordKey = 'Password' | 'PasswordFile' | 'PasswordEnv' | 'Passwor
 /** The host side of an overlay that the file does not mention. */
 export const defaultNetDevice = NetDevice.parse({});
 export type NetDevice = typeof defaultNetDevice;
+export type AppBridge = z.infer<typeof AppBridge>;

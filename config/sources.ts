@@ -4,8 +4,16 @@
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { messageOf } from '../base/errors.ts';
+import type { NodeId, OverlayId } from '../base/ids.ts';
+import { readNodeCertificate } from '../base/node-certificate.ts';
+import {
+  certificateProblem,
+  placeOf,
+  readOverlayCa,
+  readPemCertificate,
+} from '../base/overlay-certificate.ts';
 import { Secret } from '../base/secret.ts';
 import { type Finding, wrongValue } from './check.ts';
 import type { JsonPath, JsonText } from './core/json-text.ts';
@@ -23,6 +31,13 @@ export interface SourcesOptions {
   readonly json: JsonText;
   /** For a check, what only the service's environment has is a warning. */
   readonly purpose: 'run' | 'check';
+}
+
+/** Whom a certificate of an overlay's CA must be for. */
+export interface CertificateOwner {
+  readonly overlay: OverlayId;
+  readonly name: string;
+  readonly stateDirectory: string;
 }
 
 export class Sources {
@@ -82,6 +97,64 @@ export class Sources {
       this.#problem(path, `cannot be used as private key: ${messageOf(error)}`);
     }
     return new Secret(pem);
+  }
+
+  /** PEM of the CA of an overlay. */
+  overlayCa(path: JsonPath, file: string): string {
+    return this.#judged(path, file, (pem) => void readOverlayCa(pem));
+  }
+
+  /** PEM of the certificate that the CA has signed for this node; its time is not judged here. */
+  nodeCertificate(path: JsonPath, file: string, ca: string, owner: CertificateOwner): string {
+    return this.#judged(path, file, (pem) => {
+      const x509 = readPemCertificate(pem);
+      const { node } = readNodeCertificate(pem);
+      const place = placeOf(x509);
+      if (place === null) throw new Error('it was not made by the CA of an overlay (evio ca sign)');
+      if (place.name !== owner.name) {
+        throw new Error(`it is for node "${place.name}", this one is "${owner.name}" (NodeName)`);
+      }
+      const self = this.#ownNode(owner.stateDirectory);
+      if (self !== null && self !== node) {
+        throw new Error(`it is of node ${node}, the identity of this one is ${self}`);
+      }
+      if (ca === '') return; // the CA's own problem is told already
+      const { overlay } = owner;
+      const expected = { ca: readOverlayCa(ca), overlay, node, revoked: new Set<string>() };
+      const problem = certificateProblem(x509, expected, x509.validFromDate.getTime());
+      if (problem !== null) throw new Error(problem);
+    });
+  }
+
+  /** The absolute path of a revocation list that is there; the controller verifies and rereads it. */
+  revocationList(path: JsonPath, file: string): string {
+    const text = this.#text(path, file);
+    if (text !== null && !text.includes('-----BEGIN X509 CRL-----')) {
+      this.#problem(path, 'cannot be used as revocation list: no PEM "X509 CRL" in it');
+    }
+    return resolve(this.#options.folder, file);
+  }
+
+  /** Node id of the identity that this node has already, or null: it is made at the first start. */
+  #ownNode(stateDirectory: string): NodeId | null {
+    try {
+      return readNodeCertificate(readFileSync(join(stateDirectory, 'certificate.pem'), 'utf8'))
+        .node;
+    } catch {
+      return null; // missing, or not for us to read: the controller compares again
+    }
+  }
+
+  #judged(path: JsonPath, file: string, judge: (pem: string) => void): string {
+    const pem = this.#text(path, file);
+    if (pem === null) return '';
+    try {
+      judge(pem);
+      return pem;
+    } catch (error) {
+      this.#problem(path, `cannot be used as certificate: ${messageOf(error)}`);
+      return '';
+    }
   }
 
   #passwordFile(path: JsonPath, file: string): Secret {

@@ -45,15 +45,21 @@ export interface PathSummary {
 /** How the host side of an overlay is made. */
 export interface DeviceSummary {
   readonly overlay: OverlayId;
+  /** What makes the bridge: Linux, Open vSwitch, or nobody (the TAP alone). */
+  readonly provider: 'lxbr' | 'ovs' | 'vnic';
   /** The persistent TAP that the tunnel process opens. */
   readonly tap: InterfaceName;
   /** The bridge that it is a port of, or null when the address is on the TAP itself. */
   readonly bridge: InterfaceName | null;
+  /** The bridge for applications, patched to it, or null. It then holds the host's addresses. */
+  readonly appBridge: InterfaceName | null;
   /** Ethernet address of the device that holds the host's addresses. */
   readonly mac: Mac;
   /** `address/prefix` of the host in the overlay. */
   readonly addresses: readonly string[];
   readonly mtu: number;
+  /** The host takes super-frames and undone checksums from the TAP. */
+  readonly offload: boolean;
 }
 
 export interface Events {
@@ -75,7 +81,7 @@ export interface Events {
   };
   /**
    * A member is no longer reachable through the server. `left` (it said so, or its presence became
-   * unavailable), `removed` (no longer a member: its links end), `signal-lost` (we are offline).
+   * unavailable), `removed` (no longer a member, or no longer trusted: its links end), `signal-lost` (we are offline).
    */
   'signal.peerLost': {
     readonly overlay: OverlayId;
@@ -100,7 +106,12 @@ export interface Events {
     readonly account: string;
     readonly name: string;
     readonly problem: Problem;
+    /** It shows another key than the pinned one: both node ids. */
+    readonly change: { readonly from: NodeId; readonly to: NodeId } | null;
   };
+
+  /** What an overlay's policy rests on has changed: who was judged before is to be judged again. */
+  'trust.changed': { readonly overlay: OverlayId };
 
   /** This node wants a session with `peer`. Repeated until it is up or unwanted. */
   'topology.linkWanted': { readonly overlay: OverlayId; readonly peer: NodeId };

@@ -13,7 +13,13 @@ import type { Config, OverlayConfig } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { createBridgeController, type DeviceConfig } from './bridge-controller/index.ts';
 import { Bus } from './bus.ts';
-import { loadIdentity, type NodeIdentity, PeerAuthority, PinStore } from './identity/index.ts';
+import {
+  loadIdentity,
+  type NodeIdentity,
+  OverlayTrust,
+  type OverlayTrustConfig,
+  PeerAuthority,
+} from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
@@ -67,13 +73,19 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   });
   bus.tap(over.signal, (event) => board.see(event));
   const api = await createLocalApi(
-    { version, status: () => board.collect(), tap: (signal, see) => bus.tap(signal, see) },
+    {
+      version,
+      status: () => board.collect(),
+      tap: (signal, see) => bus.tap(signal, see),
+      trust: modules.trust,
+    },
     { runDirectory, clock: systemClock, log: log.child('local-api') },
   );
   // The API is last to go: `evio status` answers while the rest stops.
   lifecycle.add('local API', stopDeadlineMs, () => api.close());
-  const { bridges, links, topology, signal, pins } = modules;
-  lifecycle.add('pins', stopDeadlineMs, () => pins.flush());
+  const { bridges, links, topology, signal, trust } = modules;
+  trust.start();
+  lifecycle.add('trust', stopDeadlineMs, () => trust.stop());
   links.start();
   lifecycle.add('devices', stopDeadlineMs, () => bridges.stop());
   lifecycle.add('links', stopDeadlineMs, () => links.stop());
@@ -88,16 +100,20 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
   const clock = systemClock;
   const { node: self } = identity;
   const overlays = config.overlays.map(({ overlay }) => overlay);
-  const pins = await PinStore.open({
+  const trust = await OverlayTrust.open({
+    port: bus.port('trust'),
+    identity,
     stateDirectory: config.stateDirectory,
+    clock,
     log: log.child('identity'),
-    wallNow: () => clock.wallNow(),
+    overlays: config.overlays.map(trustConfig),
   });
   return {
-    pins,
+    trust,
     bridges: createBridgeController({
       port: bus.port('bridges'),
       exec,
+      clock,
       log: log.child('bridges'),
       self,
       devices: config.overlays.map(deviceConfig),
@@ -107,14 +123,9 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
       log: log.child('links'),
       clock,
       random: Math.random,
-      credentials: {
-        nodeId: self,
-        certificate: identity.certificatePem,
-        key: identity.privateKeyPem.reveal(),
-      },
       keyLogFile: process.env['EVIO_KEY_LOG_FILE'] ?? null,
       rekeyMs: rekeyMs(process.env['EVIO_REKEY_MS']),
-      overlays: config.overlays.map(linksConfig),
+      overlays: config.overlays.map((overlay) => linksConfig(overlay, identity, trust)),
     }),
     topology: createTopology({ port: bus.port('topology'), self, overlays }),
     signal: createSignal({
@@ -123,7 +134,12 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
       random: Math.random,
       log: log.child('signal'),
       self,
-      authority: new PeerAuthority({ identity, clock, trust: () => pins }),
+      authority: new PeerAuthority({
+        identity,
+        clock,
+        trust: (overlay) => trust.policyOf(overlay),
+        certificate: (overlay) => trust.certificateOf(overlay),
+      }),
       overlays: config.overlays.map((overlay) => signalConfig(config, overlay)),
     }),
   };
@@ -132,13 +148,30 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
 const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
   overlay,
   provider: device.provider,
+  spanningTree: device.spanningTree,
+  app: device.app,
   addresses: device.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
   mtu: device.mtu,
   autoDelete: device.autoDelete,
 });
 
-const linksConfig = ({ overlay, links, device }: OverlayConfig): LinksConfig => ({
+const trustConfig = ({ overlay, trust }: OverlayConfig): OverlayTrustConfig => ({
   overlay,
+  ca: trust.policy === 'ca' ? trust : null,
+});
+
+const linksConfig = (
+  { overlay, links, device, trust }: OverlayConfig,
+  identity: NodeIdentity,
+  overlayTrust: OverlayTrust,
+): LinksConfig => ({
+  overlay,
+  credentials: {
+    nodeId: identity.node,
+    certificate: trust.policy === 'ca' ? trust.certificate : identity.certificatePem,
+    key: identity.privateKeyPem.reveal(),
+  },
+  anchors: () => overlayTrust.anchorsOf(overlay),
   stun: links.stun,
   turn: links.turn,
   ignoredInterfaces: links.ignoredNetInterfaces,

@@ -7,6 +7,7 @@ import type { NodeId, OverlayId } from '../base/ids.ts';
 import type { Config, OverlayConfig } from '../config/config.ts';
 import type { BridgeController } from './bridge-controller/index.ts';
 import type { BusEvent, Events, StunServer, TurnServer } from './events.ts';
+import type { OverlayTrust } from './identity/index.ts';
 import type { BridgeStatus, LinkManager, SessionStatus } from './link-manager/index.ts';
 import type { DeviceStatus, OverlayStatus, PeerStatus, Status } from './local-api/index.ts';
 
@@ -21,6 +22,8 @@ interface Seen {
 
 interface OverlayMemory {
   signal: Events['signal.stateChanged'] | null;
+  /** The state that a retry has not changed yet, and since when. */
+  settled: Events['signal.stateChanged']['state'];
   signalAtMs: number;
   refused: readonly Events['signal.peerRefused'][];
   readonly seen: Map<NodeId, Seen>;
@@ -35,6 +38,7 @@ export interface StatusDeps {
   readonly clock: Clock;
   readonly links: LinkManager;
   readonly bridges: BridgeController;
+  readonly trust: Pick<OverlayTrust, 'snapshot'>;
 }
 
 export class StatusBoard {
@@ -56,13 +60,12 @@ export class StatusBoard {
     if (memory === undefined) return;
     switch (seen.name) {
       case 'signal.stateChanged':
-        // A retry that fails the same way is the same state for the operator.
-        if (memory.signal?.state !== seen.event.state) memory.signalAtMs = this.#deps.clock.now();
-        memory.signal = seen.event;
+        this.#seeSignal(memory, seen.event);
         return;
       case 'signal.peerSeen': {
         const { peer, name, account } = seen.event;
         memory.seen.set(peer, { name, account, reachable: true });
+        memory.refused = memory.refused.filter((r) => r.account !== account || r.name !== name);
         return;
       }
       case 'signal.peerLost': {
@@ -88,6 +91,15 @@ export class StatusBoard {
     }
   }
 
+  /** A retry, and its failing the same way, is the same trouble: the operator asks since when. */
+  #seeSignal(memory: OverlayMemory, event: Events['signal.stateChanged']): void {
+    const isRetry = event.state === 'connecting' && event.problem !== null;
+    const settled = isRetry ? memory.settled : event.state;
+    if (settled !== memory.settled) memory.signalAtMs = this.#deps.clock.now();
+    memory.settled = settled;
+    memory.signal = event;
+  }
+
   async collect(): Promise<Status> {
     const { config, nodeId, version } = this.#deps;
     return {
@@ -107,6 +119,7 @@ export class StatusBoard {
     const host = bridges.snapshot(overlay);
     return {
       overlay,
+      trust: this.#deps.trust.snapshot(overlay),
       signal: this.#signal(config, memory),
       device: host !== null && 'device' in host ? deviceStatus(host.device) : null,
       deviceProblem: host !== null && 'problem' in host ? host.problem : null,
@@ -131,13 +144,14 @@ export class StatusBoard {
       account: config.signal.account,
       problem: memory.signal?.problem ?? null,
       retryInMs: memory.signal?.retryInMs ?? null,
-      refused: memory.refused.map(({ account, name, problem }) => ({ account, name, problem })),
+      refused: memory.refused.map(({ overlay: _, ...refused }) => refused),
     };
   }
 }
 
 const emptyMemory = (nowMs: number): OverlayMemory => ({
   signal: null,
+  settled: 'connecting',
   signalAtMs: nowMs,
   refused: [],
   seen: new Map(),
@@ -146,8 +160,10 @@ const emptyMemory = (nowMs: number): OverlayMemory => ({
 });
 
 const deviceStatus = (device: Events['bridges.deviceReady']): DeviceStatus => ({
+  provider: device.provider,
   tap: device.tap,
   bridge: device.bridge,
+  appBridge: device.appBridge,
   mac: device.mac,
   mtu: device.mtu,
   addresses: [...device.addresses],

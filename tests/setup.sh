@@ -36,7 +36,8 @@ tshark tshark
 dnsmasq dnsmasq-base
 busybox busybox
 tcpdump tcpdump
-socat socat'
+socat socat
+ovs-vsctl openvswitch-switch'
 case $mode in
   demo | bench) wanted=$base ;;
   test) wanted="$base

@@ -5,18 +5,18 @@
 import { appendFileSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
 import { EvioError, messageOf } from '../base/errors.ts';
-import type { NodeId } from '../base/ids.ts';
+import type { NodeId, OverlayId } from '../base/ids.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import type { Logger } from '../base/log.ts';
 import type { Datapath, DatapathOptions, SessionNumber, Upcall } from './datapath/datapath.ts';
 import type { Handshake, HandshakeOptions } from './datapath/handshake.ts';
 import { Switch } from './fabric/switch.ts';
 import { DatagramRouter } from './ice/router.ts';
-import type { Handlers, Params, Result } from './protocol/schema.ts';
+import type { Handlers, Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
 import { defaultRekeyRules } from './session/core/session-state.ts';
-import { peerProblem } from './session/peer-certificate.ts';
+import { type PeerTrust, peerProblem, readTrust } from './session/peer-certificate.ts';
 import { PeerSession, type SessionDeps, type SessionEvents } from './session/peer-session.ts';
 
 /** Sessions of one tunnel: a full mesh of the largest overlay that the fabric floods. */
@@ -57,6 +57,7 @@ export function createBridge(deps: BridgeDeps): Bridge {
       return { mtu: tunnel.mtu };
     },
     setServers: async (params) => opened().setServers(params),
+    setTrust: async ({ trust }) => opened().setTrust(trust),
     connect: async ({ peer }) => opened().connect(peer),
     disconnect: async ({ peer, reason }) => opened().disconnect(peer, reason),
     describe: async (params) => opened().describe(params),
@@ -87,21 +88,27 @@ class Tunnel {
   readonly #byNumber = new Map<SessionNumber, PeerSession>();
   readonly #sessionDeps: SessionDeps;
   readonly #counts = { upcallErrors: 0, droppedFloods: 0, droppedEnvelopes: 0, lateControls: 0 };
+  readonly #overlay: OverlayId;
   #settings: Settings;
+  #trust: PeerTrust | null;
   #mtu: MtuState;
   #nextNumber = 0;
 
   constructor(deps: BridgeDeps, params: Params<'open'>) {
-    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces } = params;
-    const problem = peerProblem(Buffer.from(certificate), nodeId);
+    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces, offload } =
+      params;
+    // Not by the CA: an own certificate that has expired is for the controller to report.
+    const problem = peerProblem(Buffer.from(certificate), nodeId, null, deps.clock.wallNow());
     if (problem !== null) throw new EvioError('identity.mismatch', `own certificate: ${problem}`);
     this.#deps = deps;
     this.#log = deps.log.child('bridge', { overlay: params.overlay });
     this.#parts = new Lifecycle(this.#log);
     this.#settings = { servers, ignoredInterfaces };
+    this.#overlay = params.overlay;
+    this.#trust = readAnchors(params.overlay, params.trust);
     this.#mtu = initialMtu(params.mtu);
     const onUpcalls = (upcalls: readonly Upcall[]): void => this.#answer(upcalls);
-    this.#datapath = deps.createDatapath({ tap, nodeId, onUpcalls });
+    this.#datapath = deps.createDatapath({ tap, offload, nodeId, onUpcalls });
     this.#parts.add('datapath', 1_000, () => this.#datapath.close());
     this.#switch = new Switch(this.#datapath, deps.clock, this.#life.signal);
     this.#parts.add('timers', 100, () => this.#life.abort());
@@ -116,6 +123,7 @@ class Tunnel {
       log: this.#log,
       createHandshake: deps.createHandshake,
       settings: () => this.#settings,
+      trust: () => this.#trust,
       nextNumber: () => this.#number(),
       rekey: params.rekey ?? defaultRekeyRules,
       loopback: deps.loopback,
@@ -130,6 +138,11 @@ class Tunnel {
 
   setServers(settings: Settings): Nothing {
     this.#settings = settings;
+    return {};
+  }
+
+  setTrust(anchors: TrustAnchors | null): Nothing {
+    this.#trust = readAnchors(this.#overlay, anchors);
     return {};
   }
 
@@ -282,5 +295,13 @@ class Tunnel {
     } catch (error) {
       this.#log.warn('key log cannot be written', { file, error: messageOf(error) });
     }
+  }
+}
+
+function readAnchors(overlay: OverlayId, anchors: TrustAnchors | null): PeerTrust | null {
+  try {
+    return readTrust(overlay, anchors);
+  } catch (error) {
+    throw new EvioError('request.invalid', `trust.ca: ${messageOf(error)}`, { cause: error });
   }
 }

@@ -24,10 +24,13 @@ export function checkRules(value: unknown): readonly Violation[] {
   return [
     ...checkOverlayNames(value, overlays),
     ...entries(value, ['Signal', 'Overlays']).flatMap(([path, entry]) => checkLogin(path, entry)),
+    ...entries(value, ['Trust', 'Overlays']).flatMap(([path, entry]) => checkTrust(path, entry)),
     ...checkTurns(value),
-    ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) =>
-      checkDevice([...path, 'NetDevice'], entry['NetDevice']),
-    ),
+    ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) => [
+      ...checkDevice([...path, 'NetDevice'], entry['NetDevice']),
+      ...checkDevice([...path, 'AppBridge'], entry['AppBridge']),
+      ...checkBridges(path, entry),
+    ]),
     ...checkSubnets(value),
   ];
 }
@@ -76,6 +79,17 @@ function checkLogin(path: JsonPath, entry: Json): Violation[] {
       return { path: [...path, key], message, atKey: true };
     }),
   ];
+}
+
+function checkTrust(path: JsonPath, entry: Json): Violation[] {
+  if (entry['Policy'] === 'ca') {
+    const missing = ['CaFile', 'CertFile'].filter((key) => !Object.hasOwn(entry, key));
+    return missing.map((key) => ({ path, message: `needs ${key} for Policy "ca"` }));
+  }
+  const unused = ['CaFile', 'CertFile', 'CrlFile'].filter((key) => Object.hasOwn(entry, key));
+  return unused.map((key): Violation => {
+    return { path: [...path, key], message: 'is only for Policy "ca"', atKey: true };
+  });
 }
 
 function checkPassword(path: JsonPath, entry: Json): Violation[] {
@@ -132,6 +146,35 @@ function checkDevice(path: JsonPath, device: unknown): Violation[] {
   return violations;
 }
 
+/** What the two bridges of an overlay must have in common, and what only one may have. */
+function checkBridges(path: JsonPath, { NetDevice, AppBridge }: Json): Violation[] {
+  const device = isObject(NetDevice) ? NetDevice : {};
+  const provider = device['BridgeProvider'] ?? 'LXBR';
+  const violations: Violation[] = [];
+  if (provider !== 'OVS' && device['DatapathType'] === 'netdev') {
+    const message = 'is only for BridgeProvider "OVS"';
+    violations.push({ path: [...path, 'NetDevice', 'DatapathType'], message });
+  }
+  if (provider === 'VNIC' && device['SwitchProtocol'] === 'STP') {
+    const message = 'needs a bridge: BridgeProvider is "VNIC"';
+    violations.push({ path: [...path, 'NetDevice', 'SwitchProtocol'], message });
+  }
+  if (!isObject(AppBridge)) return violations;
+  const own = AppBridge['BridgeProvider'];
+  if (provider === 'VNIC') {
+    const message = 'needs a bridge to be patched to: NetDevice.BridgeProvider is "VNIC"';
+    violations.push({ path: [...path, 'AppBridge'], message, atKey: true });
+  } else if ((own === 'LXBR' || own === 'OVS') && own !== provider) {
+    const message = `must be that of NetDevice, ${JSON.stringify(provider)}`;
+    violations.push({ path: [...path, 'AppBridge', 'BridgeProvider'], message });
+  }
+  for (const key of ['IP4', 'IP6'].filter((each) => Object.hasOwn(device, each))) {
+    const message = `belongs to AppBridge, which holds the address of this host`;
+    violations.push({ path: [...path, 'NetDevice', key], message, atKey: true });
+  }
+  return violations;
+}
+
 /** Why a host cannot have this IPv4 address in that subnet; null also when either is malformed. */
 function whyNotHost4(address: unknown, prefix: unknown): string | null {
   const bits = typeof address === 'string' ? parseIpv4(address) : null;
@@ -159,13 +202,14 @@ function checkSubnets(value: Json): Violation[] {
   const violations: Violation[] = [];
   const earlier: { readonly name: string; readonly subnet: Subnet }[] = [];
   for (const [path, entry] of entries(value, ['BridgeController', 'Overlays'])) {
-    const device = entry['NetDevice'];
+    const holder = isObject(entry['AppBridge']) ? 'AppBridge' : 'NetDevice';
+    const device = entry[holder];
     const subnet = isObject(device) ? subnetFrom(device['IP4'], device['PrefixLen']) : null;
     if (subnet === null) continue;
     const other = earlier.find((known) => overlaps(known.subnet, subnet));
     if (other !== undefined) {
       const message = `is in a subnet that overlaps the one of overlay ${JSON.stringify(other.name)}`;
-      violations.push({ path: [...path, 'NetDevice', 'IP4'], message });
+      violations.push({ path: [...path, holder, 'IP4'], message });
     }
     earlier.push({ name: String(path.at(-1)), subnet });
   }

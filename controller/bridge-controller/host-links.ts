@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { InterfaceName } from '../../base/ids.ts';
-import type { IpCommand, ObservedDevice } from './core/plan.ts';
+import type { IpCommand, ObservedDevice } from './core/devices.ts';
 
 /** The part of `ip -json -details address show` that is used; the rest is not ours to check. */
 const IpDevice = z.object({
@@ -17,7 +17,12 @@ const IpDevice = z.object({
   mtu: z.number().optional(),
   flags: z.array(z.string()).optional(),
   master: z.string().optional(),
-  linkinfo: z.object({ info_kind: z.string().optional() }).optional(),
+  linkinfo: z
+    .object({
+      info_kind: z.string().optional(),
+      info_data: z.object({ stp_state: z.number().optional() }).optional(),
+    })
+    .optional(),
   addr_info: z
     .array(
       z.object({
@@ -43,6 +48,7 @@ export async function observeDevices(exec: Exec): Promise<readonly ObservedDevic
       mtu: d.mtu ?? 0,
       up: d.flags?.includes('UP') ?? false,
       master: d.master ?? '',
+      spanningTree: (d.linkinfo?.info_data?.stp_state ?? 0) !== 0,
       addresses: (d.addr_info ?? [])
         .filter((a) => a.local !== undefined && a.scope !== 'link')
         .map((a) => `${a.local}/${a.prefixlen}`),
@@ -65,12 +71,36 @@ export async function runIp(exec: Exec, commands: readonly IpCommand[]): Promise
 }
 
 /** Overlay peers must not give this host a default route: router advertisements are not accepted. */
-export async function refuseRouterAdvertisements(device: InterfaceName): Promise<void> {
+export const refuseRouterAdvertisements = (device: InterfaceName): Promise<void> =>
+  setSysctl(`ipv6/conf/${device}/accept_ra`, '0');
+
+/**
+ * The kernel's own stack sees each frame on the bridge below the one for applications too, and on a
+ * port of Open vSwitch's userspace datapath, which reads by a packet socket: it would answer ARP
+ * with the wrong address and deliver broadcasts twice. So there it answers for no address, and takes
+ * nothing from sources that are routed another way, which all are.
+ */
+export async function keepStackOff(device: InterfaceName): Promise<void> {
+  await setSysctl(`ipv4/conf/${device}/arp_ignore`, '8');
+  await setSysctl(`ipv4/conf/${device}/rp_filter`, '1');
+  await setSysctl(`ipv6/conf/${device}/disable_ipv6`, '1');
+}
+
+/** For a device that was so in an earlier configuration and holds the addresses now. */
+export async function letStackOn(device: InterfaceName): Promise<void> {
+  const conf = '/proc/sys/net/ipv4/conf';
+  const was = await readFile(`${conf}/${device}/arp_ignore`, 'utf8').catch(() => '');
+  if (was.trim() !== '8') return; // never was one, or is in a namespace that is not ours
+  await setSysctl(`ipv4/conf/${device}/arp_ignore`, '0');
+  await setSysctl(`ipv4/conf/${device}/rp_filter`, '0');
+  await setSysctl(`ipv6/conf/${device}/disable_ipv6`, '0');
+}
+
+async function setSysctl(name: string, value: string): Promise<void> {
   try {
-    await writeFile(`/proc/sys/net/ipv6/conf/${device}/accept_ra`, '0');
+    await writeFile(`/proc/sys/net/${name}`, value);
   } catch (error) {
-    // No IPv6 in this kernel or a read-only /proc (container): then nothing is accepted either way
-    // that this process could change.
+    // No IPv6 in this kernel or a read-only /proc (container): nothing that this process could change.
     if (!(error instanceof Error)) throw error;
   }
 }

@@ -4,4 +4,5 @@ export {
   type BridgeControllerDeps,
   createBridgeController,
   type DeviceConfig,
+  type Provider,
 } from './bridge-controller.ts';

@@ -87,7 +87,7 @@ async function runningVersion(client: Client): Promise<string | null> {
   }
 }
 
-const clientFor = (options: AskOptions): Client => createClient(socketPathFrom(options));
+export const clientFor = (options: AskOptions): Client => createClient(socketPathFrom(options));
 
 function socketPathFrom(options: AskOptions): string {
   if (options.socket !== undefined) return options.socket;

@@ -4,8 +4,17 @@
  */
 import { Command, CommanderError } from 'commander';
 import { errorTable, toEvioError } from '../../base/errors.ts';
+import {
+  caCrlCommand,
+  caInitCommand,
+  caListCommand,
+  caRequestCommand,
+  caRevokeCommand,
+  caSignCommand,
+} from './ca-commands.ts';
 import { checkCommand } from './check-command.ts';
 import { peersCommand, statusCommand, versionCommand, watchCommand } from './commands.ts';
+import { trustAcceptCommand, trustForgetCommand, trustListCommand } from './trust-commands.ts';
 
 /** Documented in `--help`. */
 const exitCodes = { ok: 0, failed: 1, usage: 2, notRunning: 3 } as const;
@@ -48,18 +57,25 @@ function createProgram(): Command {
     .addHelpText('after', '\nExample:\n  evio config check /etc/evio/config.json\n')
     .action(checkCommand);
   addAskingCommands(program);
+  addTrustCommands(program);
+  addCaCommands(program);
   return program;
 }
 
-function addAskingCommands(program: Command): void {
-  const asking = (name: string, description: string, example: string): Command =>
-    program
+/** A command that asks a running controller, below `parent`. */
+const askingBelow =
+  (parent: Command) =>
+  (name: string, description: string, example: string): Command =>
+    parent
       .command(name)
       .description(description)
       .option('--socket <path>', 'socket of the controller')
       .option('--config <file>', 'configuration that the controller runs with')
       .option('--json', 'the answer as JSON')
       .addHelpText('after', `${socketHelp}\nExamples:\n${example}\n`);
+
+function addAskingCommands(program: Command): void {
+  const asking = askingBelow(program);
   asking(
     'status',
     'show this node: signalling, devices, tunnels, problems and what to do about them',
@@ -82,6 +98,95 @@ function addAskingCommands(program: Command): void {
     'show the release of this program and of the running controller',
     '  evio version\n  evio version --json',
   ).action(versionCommand);
+}
+
+function addTrustCommands(program: Command): void {
+  const trust = program
+    .command('trust')
+    .description('the keys of peers that this node has pinned')
+    .helpCommand(false);
+  const asking = askingBelow(trust);
+  const place = (command: Command): Command =>
+    command
+      .requiredOption('--account <jid>', 'account of the node')
+      .requiredOption('--name <name>', 'name of the node')
+      .option('--overlay <id>', 'its overlay; default: the only one that pins keys');
+  asking(
+    'list',
+    'show the pinned keys',
+    '  evio trust list\n  evio trust list --json | jq .overlays[].pins',
+  ).action(trustListCommand);
+  place(
+    asking(
+      'accept',
+      'accept the changed key of a node; status shows both keys',
+      '  evio trust accept --account barn@farm.example --name barn \\\n    --from 0f3c… --to 9b1d…',
+    ),
+  )
+    .requiredOption('--from <id>', 'node id of the key that is pinned')
+    .requiredOption('--to <id>', 'node id of the key to accept')
+    .action(trustAcceptCommand);
+  place(
+    asking(
+      'forget',
+      'forget the key of a node that is gone for good; its links end',
+      '  evio trust forget --account barn@farm.example --name barn --key 0f3c…',
+    ),
+  )
+    .requiredOption('--key <id>', 'node id of the key that is pinned')
+    .action(trustForgetCommand);
+}
+
+function addCaCommands(program: Command): void {
+  const ca = program
+    .command('ca')
+    .description("be an overlay's certificate authority (trust policy ca)")
+    .helpCommand(false);
+  const command = (words: string, description: string, example: string): Command =>
+    ca
+      .command(words)
+      .description(description)
+      .option('--json', 'the result as JSON')
+      .addHelpText('after', `\nExample:\n${example}\n`);
+  const inFolder = (made: Command): Command =>
+    made
+      .requiredOption('--dir <folder>', 'folder of the CA')
+      .option('--passphrase-file <file>', "file that holds the passphrase of the CA's key");
+  const listing = (made: Command): Command =>
+    made.option('--crl-days <n>', 'days until the next revocation list is due', '90');
+  listing(inFolder(command('init', 'make a CA', '  evio ca init --dir farm-ca --overlay farm')))
+    .requiredOption('--overlay <id>', 'the overlay that it is for')
+    .option('--days <n>', 'days that the CA is valid', '7300')
+    .action(caInitCommand);
+  command(
+    'request',
+    'on a node: print what the CA is to sign; makes the identity if there is none',
+    '  evio ca request --config /etc/evio/config.json >barn.pem',
+  )
+    .option('--config <file>', 'configuration of the node', '/etc/evio/config.json')
+    .option('--state-directory <folder>', 'folder of the identity, instead of a configuration')
+    .action(caRequestCommand);
+  inFolder(
+    command(
+      'sign <file>',
+      'sign a node: its certificate.pem or a PKCS#10 request; without --node-id only shows whose it is',
+      '  evio ca sign barn.pem --dir farm-ca --name barn --node-id 0f3c… --out barn-signed.pem',
+    ),
+  )
+    .requiredOption('--name <name>', 'NodeName of the node')
+    .option('--node-id <id>', 'node id that the node itself has shown')
+    .option('--days <n>', 'days that the certificate is valid', '825')
+    .option('--out <file>', 'write it there too; never overwrites')
+    .action(caSignCommand);
+  const revoke = 'revoke all certificates of a node, or the one of a serial number';
+  listing(
+    inFolder(command('revoke <which>', revoke, '  evio ca revoke 0f3c… --dir farm-ca')),
+  ).action(caRevokeCommand);
+  const renew = 'publish the revocation list anew, before it is out of date';
+  listing(inFolder(command('crl', renew, '  evio ca crl --dir farm-ca'))).action(caCrlCommand);
+  command('list', 'show what was signed', '  evio ca list --dir farm-ca')
+    .requiredOption('--dir <folder>', 'folder of the CA')
+    .action(caListCommand);
 }
 
 /** Loads the controller only here: the other commands start without it. */

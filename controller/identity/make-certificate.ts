@@ -1,11 +1,11 @@
 /**
- * Makes the certificate of this node. The only importer of the x509 library, and loaded only at a
+ * Makes the self-signed certificate of this node. Imports the x509 library, so it is loaded only at a
  * first start: the library costs 10 MiB of a process that needs it once.
  */
 import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
-import { nodeIdOfSpki } from './certificate.ts';
+import { nodeIdOfSpki } from '../../base/node-certificate.ts';
 
 const dayMs = 86_400_000;
 /** The key is the identity and is never renewed by itself, so neither is the certificate. */

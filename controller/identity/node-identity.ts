@@ -11,8 +11,8 @@ import {
 import { join } from 'node:path';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
+import { nodeIdOfSpki, readNodeCertificate, spkiOf } from '../../base/node-certificate.ts';
 import { Secret } from '../../base/secret.ts';
-import { nodeIdOfSpki, readNodeCertificate, spkiOf } from './certificate.ts';
 import { prepareStateDirectory, readStateFile, writeStateFile } from './state-file.ts';
 
 export interface NodeIdentity {

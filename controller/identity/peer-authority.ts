@@ -7,13 +7,13 @@ import type { KeyObject } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
+import { type NodeCertificate, readNodeCertificate } from '../../base/node-certificate.ts';
 import {
   AnnouncementBody,
   type PeerMessage,
   peerProtocolVersion,
   SignedBody,
 } from '../peer-messages.ts';
-import { type NodeCertificate, readNodeCertificate } from './certificate.ts';
 import {
   acceptMessage,
   emptyReplayMemory,
@@ -24,7 +24,7 @@ import {
 } from './core/acceptance.ts';
 import { isSignedBy, parseBody, parseEnvelope, sealEnvelope } from './envelope.ts';
 import type { NodeIdentity } from './node-identity.ts';
-import type { TrustPolicy } from './trust.ts';
+import type { TrustClaim, TrustPolicy } from './trust.ts';
 
 /** Keys of admitted peers that are kept; the one longest not admitted again goes first. */
 const maxPeerKeys = 8_192;
@@ -34,6 +34,14 @@ export interface PeerAuthorityDeps {
   readonly clock: Clock;
   /** The policy of an overlay. */
   readonly trust: (overlay: OverlayId) => TrustPolicy;
+  /** DER of the certificate that this node shows in an overlay. */
+  readonly certificate: (overlay: OverlayId) => Uint8Array;
+}
+
+/** A peer that was admitted: what it signs is checked with the key, the claim is judged again. */
+interface Admitted {
+  readonly key: KeyObject;
+  readonly claim: TrustClaim;
 }
 
 export interface Place {
@@ -58,6 +66,8 @@ export type Admission =
       /** `invalid`: it is wrong in itself; `untrusted`: the policy does not accept it. */
       readonly reason: 'invalid' | 'untrusted';
       readonly detail: string;
+      /** The key that is pinned instead of `node`'s, where a change was refused. */
+      readonly change: { readonly from: NodeId; readonly to: NodeId } | null;
     };
 
 export type Opened =
@@ -70,7 +80,7 @@ export type Opened =
 
 export class PeerAuthority {
   readonly #deps: PeerAuthorityDeps;
-  readonly #keys = new Map<string, KeyObject>();
+  readonly #admitted = new Map<string, Admitted>();
   #replay: ReplayMemory = emptyReplayMemory;
   #sequence = 0;
 
@@ -87,7 +97,7 @@ export class PeerAuthority {
       node: identity.node,
       name,
       jid,
-      certificate: Buffer.from(identity.certificateDer).toString('base64'),
+      certificate: Buffer.from(this.#deps.certificate(overlay)).toString('base64'),
       issuedAtMs: Math.floor(clock.wallNow()),
     } satisfies Record<keyof AnnouncementBody, unknown>);
   }
@@ -119,14 +129,29 @@ export class PeerAuthority {
     }
     const { overlay, account } = place;
     const { node, name, issuedAtMs } = body;
-    const verdict = this.#deps
-      .trust(overlay)
-      .judge({ overlay, account, name, node, certificateDer: certificate.der });
+    const claim = { overlay, account, name, node, certificate: certificate.x509 };
+    const verdict = this.#deps.trust(overlay).judge(claim);
     if (!verdict.accepted) {
-      return { kind: 'refused', name, reason: 'untrusted', detail: verdict.reason };
+      const { reason: detail, pinned } = verdict;
+      const change = pinned === null ? null : { from: pinned, to: node };
+      return { kind: 'refused', name, reason: 'untrusted', detail, change };
     }
-    this.#remember(`${overlay} ${node}`, certificate.publicKey);
+    this.#remember(`${overlay} ${node}`, { key: certificate.publicKey, claim });
     return { kind: 'admitted', node, name, issuedAtMs };
+  }
+
+  /**
+   * Why a node that was admitted is not trusted any more (revoked, expired, forgotten), or null.
+   * Nothing that it signed is opened then, until it is admitted again.
+   */
+  distrusted(overlay: OverlayId, node: NodeId): string | null {
+    const place = `${overlay} ${node}`;
+    const admitted = this.#admitted.get(place);
+    if (admitted === undefined) return 'its announcement is not remembered';
+    const verdict = this.#deps.trust(overlay).holds(admitted.claim);
+    if (verdict.accepted) return null;
+    this.#admitted.delete(place);
+    return verdict.reason;
   }
 
   /** The text of a signed message. */
@@ -147,7 +172,7 @@ export class PeerAuthority {
 
   /** Verifies a message that came by the channel of `from`. Believed once: a second time is a replay. */
   open(overlay: OverlayId, from: NodeId, text: string): Opened {
-    const key = this.#keys.get(`${overlay} ${from}`);
+    const key = this.#admitted.get(`${overlay} ${from}`)?.key;
     if (key === undefined) return closed('unknown-sender', `no announcement of ${from} is known`);
     const envelope = parseEnvelope(text);
     if (envelope === null) return closed('malformed', 'it is no envelope');
@@ -164,11 +189,11 @@ export class PeerAuthority {
     return { kind: 'message', message: body.data.message };
   }
 
-  #remember(place: string, key: KeyObject): void {
-    this.#keys.delete(place); // to move it to the end
-    this.#keys.set(place, key);
-    const [oldest] = this.#keys.keys();
-    if (this.#keys.size > maxPeerKeys && oldest !== undefined) this.#keys.delete(oldest);
+  #remember(place: string, admitted: Admitted): void {
+    this.#admitted.delete(place); // to move it to the end
+    this.#admitted.set(place, admitted);
+    const [oldest] = this.#admitted.keys();
+    if (this.#admitted.size > maxPeerKeys && oldest !== undefined) this.#admitted.delete(oldest);
   }
 }
 
@@ -183,6 +208,7 @@ const invalid = (name: string, detail: string): Admission => ({
   name,
   reason: 'invalid',
   detail,
+  change: null,
 });
 const closed = (
   reason: 'malformed' | 'unknown-sender' | 'bad-signature',

@@ -45,7 +45,12 @@ export async function readStateFile(path: string, code: ErrorCode): Promise<Stat
 }
 
 /** Replaces the file; after it returns, the text survives a power cut. */
-export async function writeStateFile(path: string, text: string, mode: number): Promise<void> {
+export async function writeStateFile(
+  path: string,
+  text: string,
+  mode: number,
+  code: ErrorCode = 'identity.unusable',
+): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
     const file = await open(temporary, 'wx', mode);
@@ -60,9 +65,7 @@ export async function writeStateFile(path: string, text: string, mode: number): 
     await directory.sync().finally(() => directory.close());
   } catch (error) {
     await rm(temporary, { force: true });
-    throw new EvioError('identity.unusable', `${path} cannot be written: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new EvioError(code, `${path} cannot be written: ${messageOf(error)}`, { cause: error });
   }
 }
 

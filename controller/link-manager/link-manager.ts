@@ -7,12 +7,7 @@ import type { OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
-import {
-  type Credentials,
-  type LinksConfig,
-  OverlayLinks,
-  type ProcessSnapshot,
-} from './overlay-links.ts';
+import { type LinksConfig, OverlayLinks, type ProcessSnapshot } from './overlay-links.ts';
 
 export type { SessionStatus };
 /** Sessions and counters of one tunnel process. */
@@ -23,7 +18,6 @@ export interface LinkManagerDeps {
   readonly log: Logger;
   readonly clock: Clock;
   readonly random: () => number;
-  readonly credentials: Credentials;
   readonly keyLogFile: string | null;
   /** Keys of sessions are replaced after so long; null: the default. For laboratories. */
   readonly rekeyMs: number | null;
@@ -69,6 +63,7 @@ function listen(
   port.on('signal.serversOffered', signal, ({ overlay, stun, turn }) =>
     links.get(overlay)?.serversOffered(stun, turn),
   );
+  port.on('trust.changed', signal, ({ overlay }) => links.get(overlay)?.trustChanged());
   port.on('topology.linkWanted', signal, ({ overlay, peer }) =>
     links.get(overlay)?.linkWanted(peer),
   );

@@ -10,7 +10,13 @@ import { withDeadline } from '../../base/lifecycle.ts';
 import type { LogFields, Logger } from '../../base/log.ts';
 import type { NotificationMessage } from '../../tincan-bridge/client.ts';
 import type { SessionDescription } from '../../tincan-bridge/protocol/description.ts';
-import type { IceServers, Method, Params, Result } from '../../tincan-bridge/protocol/schema.ts';
+import type {
+  IceServers,
+  Method,
+  Params,
+  Result,
+  TrustAnchors,
+} from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
 import type { DeviceSummary, Problem, StunServer, TurnServer } from '../events.ts';
 import type { PeerMessage } from '../peer-messages.ts';
@@ -38,6 +44,10 @@ export interface LinksConfig {
   readonly ignoredInterfaces: readonly string[];
   /** Null: derived from the paths in use. */
   readonly mtu: number | null;
+  /** What this node shows of itself in DTLS handshakes. */
+  readonly credentials: Credentials;
+  /** What a peer's certificate must stand in a handshake, as of now; null where peers are pinned. */
+  readonly anchors: () => TrustAnchors | null;
 }
 
 /** Own certificate and key, PEM, for the DTLS handshakes of the tunnel process. */
@@ -52,7 +62,6 @@ export interface OverlayLinksDeps {
   readonly log: Logger;
   readonly clock: Clock;
   readonly random: () => number;
-  readonly credentials: Credentials;
   /** File for DTLS key logs in a laboratory, or null. */
   readonly keyLogFile: string | null;
   /** Keys of sessions are replaced after so long; null: the default. */
@@ -105,6 +114,12 @@ export class OverlayLinks {
       servers: this.#servers(),
       ignoredInterfaces: [...ignoredInterfaces],
     });
+  }
+
+  /** Sessions from now on are judged by the new anchors; signal says which links end. */
+  trustChanged(): void {
+    const trust = this.#deps.config.anchors();
+    if (trust !== null) this.#tell('setTrust', { trust });
   }
 
   linkWanted(peer: NodeId): void {
@@ -230,7 +245,7 @@ export class OverlayLinks {
   }
 
   async #open(child: BridgeProcess): Promise<void> {
-    const { clock, config, credentials, keyLogFile, rekeyMs } = this.#deps;
+    const { clock, config, keyLogFile, rekeyMs } = this.#deps;
     try {
       await child.client.ready;
       if (this.#device === null) return;
@@ -238,8 +253,10 @@ export class OverlayLinks {
         'open',
         {
           overlay: this.#overlay,
-          ...credentials,
+          ...config.credentials,
+          trust: config.anchors(),
           tap: this.#device.tap,
+          offload: this.#device.offload,
           servers: this.#servers(),
           ignoredInterfaces: [...config.ignoredInterfaces],
           mtu: config.mtu,
@@ -249,6 +266,7 @@ export class OverlayLinks {
         openTimeoutMs,
       );
       this.#input({ kind: 'opened', nowMs: clock.now() });
+      this.trustChanged(); // it may have, while the process was opening
       for (const peer of this.#wishes.wanted) this.#request(peer);
     } catch (error) {
       const { code, message } = toEvioError(error);

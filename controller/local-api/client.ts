@@ -7,9 +7,13 @@ import { createInterface } from 'node:readline';
 import type { z } from 'zod';
 import { type ErrorCode, EvioError, errorTable, messageOf } from '../../base/errors.ts';
 import {
+  type AcceptKey,
+  DoneReply,
   ErrorReply,
+  type ForgetKey,
   paths,
   Status,
+  TrustReply,
   type VersionReply,
   VersionReply as VersionSchema,
   WatchLine,
@@ -23,6 +27,10 @@ const maxReplyBytes = 67_108_864;
 export interface Client {
   version(): Promise<VersionReply>;
   status(): Promise<Status>;
+  /** Pinned keys. */
+  trust(): Promise<TrustReply>;
+  acceptKey(change: AcceptKey): Promise<void>;
+  forgetKey(claim: ForgetKey): Promise<void>;
   /** Lines until the signal aborts or the controller ends. */
   watch(signal: AbortSignal): AsyncGenerator<WatchLine>;
 }
@@ -32,14 +40,27 @@ export function createClient(socketPath: string): Client {
   return {
     version: () => ask(socketPath, paths.version, VersionSchema),
     status: () => ask(socketPath, paths.status, Status),
+    trust: () => ask(socketPath, paths.trust, TrustReply),
+    acceptKey: async (change) => {
+      await ask(socketPath, paths.acceptKey, DoneReply, change);
+    },
+    forgetKey: async (claim) => {
+      await ask(socketPath, paths.forgetKey, DoneReply, claim);
+    },
     watch: (signal) => watch(socketPath, signal),
   };
 }
 
-async function ask<T>(socketPath: string, path: string, schema: z.ZodType<T>): Promise<T> {
+/** GET, or POST when there is a body. */
+async function ask<T>(
+  socketPath: string,
+  path: string,
+  schema: z.ZodType<T>,
+  body?: object,
+): Promise<T> {
   const signal = AbortSignal.timeout(deadlineMs);
   try {
-    const response = await open(socketPath, path, signal);
+    const response = await open(socketPath, path, signal, body);
     const text = await readAll(response);
     if (response.statusCode !== 200) throw remoteError(text);
     const parsed = schema.safeParse(JSON.parse(text));
@@ -71,11 +92,17 @@ async function* watch(socketPath: string, signal: AbortSignal): AsyncGenerator<W
   }
 }
 
-function open(socketPath: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
+function open(
+  socketPath: string,
+  path: string,
+  signal: AbortSignal,
+  body?: object,
+): Promise<IncomingMessage> {
+  const method = body === undefined ? 'GET' : 'POST';
   return new Promise((resolve, reject) => {
-    request({ socketPath, path, signal, agent: false }, resolve)
+    request({ socketPath, path, method, signal, agent: false }, resolve)
       .on('error', (error: NodeJS.ErrnoException) => reject(translate(error, socketPath)))
-      .end();
+      .end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 

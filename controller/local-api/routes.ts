@@ -4,7 +4,14 @@
  */
 import type { z } from 'zod';
 import type { BusEvent } from '../events.ts';
-import { paths, type Status, type VersionReply } from './schema.ts';
+import {
+  AcceptKey,
+  ForgetKey,
+  paths,
+  type Status,
+  type TrustReply,
+  type VersionReply,
+} from './schema.ts';
 
 /** What the API shows; declared here, provided by `controller/main.ts`. */
 export interface Deps {
@@ -12,6 +19,12 @@ export interface Deps {
   /** Calls `see` with each event of the bus until the signal aborts. */
   tap(signal: AbortSignal, see: (event: BusEvent) => void): void;
   readonly version: string;
+  readonly trust: {
+    list(): TrustReply;
+    /** Both take effect at once, and throw `request.invalid` with the reason. */
+    accept(change: AcceptKey): Promise<void>;
+    forget(claim: ForgetKey): Promise<void>;
+  };
 }
 
 export type Route =
@@ -33,6 +46,23 @@ export function createRoutes(deps: Deps, now: () => number): ReadonlyMap<string,
   return new Map<string, Route>([
     [`GET ${paths.version}`, { kind: 'reply', body: null, reply: () => version }],
     [`GET ${paths.status}`, { kind: 'reply', body: null, reply: () => deps.status() }],
+    [`GET ${paths.trust}`, { kind: 'reply', body: null, reply: () => deps.trust.list() }],
+    [
+      `POST ${paths.acceptKey}`,
+      {
+        kind: 'reply',
+        body: AcceptKey,
+        reply: (body) => deps.trust.accept(AcceptKey.parse(body)).then(done),
+      },
+    ],
+    [
+      `POST ${paths.forgetKey}`,
+      {
+        kind: 'reply',
+        body: ForgetKey,
+        reply: (body) => deps.trust.forget(ForgetKey.parse(body)).then(done),
+      },
+    ],
     [
       `GET ${paths.watch}`,
       {
@@ -45,3 +75,5 @@ export function createRoutes(deps: Deps, now: () => number): ReadonlyMap<string,
     ],
   ]);
 }
+
+const done = (): object => ({});

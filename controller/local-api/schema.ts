@@ -13,6 +13,9 @@ export const paths = {
   version: '/v1/version',
   status: '/v1/status',
   watch: '/v1/watch',
+  trust: '/v1/trust',
+  acceptKey: '/v1/trust/accept',
+  forgetKey: '/v1/trust/forget',
 } as const;
 
 const Count = z.number().min(0);
@@ -39,14 +42,26 @@ export const SignalStatus = z.strictObject({
   /** Next try, from now; null when online or none is planned. */
   retryInMs: Count.nullable(),
   /** Who was not let in, latest first; bounded by the controller. */
-  refused: z.array(z.strictObject({ account: z.string(), name: z.string(), problem: Problem })),
+  refused: z.array(
+    z.strictObject({
+      account: z.string(),
+      name: z.string(),
+      problem: Problem,
+      /** It shows another key than the pinned one: what `evio trust accept` would be told. */
+      change: z.strictObject({ from: NodeId, to: NodeId }).nullable(),
+    }),
+  ),
 });
 export type SignalStatus = z.infer<typeof SignalStatus>;
 
 export const DeviceStatus = z.strictObject({
+  /** Linux bridge, Open vSwitch, or the TAP alone. */
+  provider: z.enum(['lxbr', 'ovs', 'vnic']),
   tap: InterfaceName,
   /** Null when the address is on the TAP itself. */
   bridge: InterfaceName.nullable(),
+  /** The bridge for applications, which then holds the addresses; null: none. */
+  appBridge: InterfaceName.nullable(),
   mac: Mac,
   mtu: z.int(),
   /** `address/prefix` */
@@ -87,8 +102,22 @@ export const PeerStatus = z.strictObject({
 });
 export type PeerStatus = z.infer<typeof PeerStatus>;
 
+/** Whom the overlay accepts, and what is wrong with it. */
+export const TrustStatus = z.strictObject({
+  policy: z.enum(['roster', 'ca']),
+  problem: Problem.nullable(),
+  /** End of this node's certificate, ISO 8601; null under policy `roster`. */
+  certificateNotAfter: z.string().nullable(),
+  /** Number of the revocation list in use; null without one. */
+  crlNumber: z.int().min(0).nullable(),
+  /** Certificates on it. */
+  revoked: z.int().min(0),
+});
+export type TrustStatus = z.infer<typeof TrustStatus>;
+
 export const OverlayStatus = z.strictObject({
   overlay: OverlayId,
+  trust: TrustStatus,
   signal: SignalStatus,
   /** Null until it stands; `deviceProblem` then says why not. */
   device: DeviceStatus.nullable(),
@@ -121,6 +150,44 @@ export const Status = z.strictObject({
   overlays: z.array(OverlayStatus),
 });
 export type Status = z.infer<typeof Status>;
+
+const KeyPlace = {
+  overlay: OverlayId,
+  /** Bare JID. */
+  account: z.string().min(3).max(2_047),
+  name: z.string().min(1).max(63),
+};
+
+/** The pinned keys of each overlay; none where a CA says whose key is good. */
+export const TrustReply = z.strictObject({
+  overlays: z.array(
+    z.strictObject({
+      overlay: OverlayId,
+      policy: z.enum(['roster', 'ca']),
+      pins: z.array(
+        z.strictObject({
+          account: z.string(),
+          name: z.string(),
+          node: NodeId,
+          /** ISO 8601, UTC. */
+          firstSeen: z.string(),
+        }),
+      ),
+    }),
+  ),
+});
+export type TrustReply = z.infer<typeof TrustReply>;
+
+/** Another key for a node, on the operator's word; both are named so that neither is mistaken. */
+export const AcceptKey = z.strictObject({ ...KeyPlace, from: NodeId, to: NodeId });
+export type AcceptKey = z.infer<typeof AcceptKey>;
+
+/** A node that is gone for good; the next one of that account and name is pinned anew. */
+export const ForgetKey = z.strictObject({ ...KeyPlace, node: NodeId });
+export type ForgetKey = z.infer<typeof ForgetKey>;
+
+/** The answer to what changed something. */
+export const DoneReply = z.strictObject({});
 
 /** One line of `/v1/watch`. */
 export const WatchLine = z.discriminatedUnion('kind', [

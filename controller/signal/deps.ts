@@ -28,9 +28,13 @@ export interface Authority {
     | {
         readonly kind: 'refused';
         readonly name: string;
-        readonly reason: string;
+        /** `invalid`: wrong in itself; `untrusted`: the policy may change its mind. */
+        readonly reason: 'invalid' | 'untrusted';
         readonly detail: string;
+        readonly change: { readonly from: NodeId; readonly to: NodeId } | null;
       };
+  /** Why a node that was admitted is not trusted any more, or null. */
+  distrusted(overlay: OverlayId, node: NodeId): string | null;
   seal(overlay: OverlayId, to: NodeId, message: PeerMessage): string;
   /** Verifies a message that came from the JID of `from`; each is accepted once. */
   open(
@@ -73,6 +77,8 @@ export interface SignalPolicy {
   /** XEP-0199: also keeps NAT mappings and finds a dead server within a minute. */
   readonly pingEveryMs: number;
   readonly pingDeadlineMs: number;
+  /** Certificates expire and clocks are set while peers are up; their links end within a minute. */
+  readonly judgeEveryMs: number;
 }
 
 export const defaultPolicy: SignalPolicy = {
@@ -82,6 +88,7 @@ export const defaultPolicy: SignalPolicy = {
   requestTimeoutMs: 20_000,
   pingEveryMs: 30_000,
   pingDeadlineMs: 10_000,
+  judgeEveryMs: 10_000,
 };
 
 export interface SignalDeps {

@@ -4,6 +4,7 @@
  */
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
+import type { Events } from '../events.ts';
 import { type Jid, parseJid } from './core/jid.ts';
 import {
   initialMembership,
@@ -32,6 +33,9 @@ const maxEarlyChars = 8_192;
 /** Reports of one stranger or refused member. */
 const reportLimit: RateLimit = { perSecond: 1 / 60, burst: 1, maxSenders: 256 };
 
+/** Announcements that the policy refused and may accept later; the oldest gives way. */
+const maxRefusedKept = 64;
+
 /** What was dropped since the start, by reason. */
 export interface SignalCounters {
   readonly strangerStanzas: number;
@@ -48,6 +52,8 @@ export class Members {
   readonly #account: Jid;
   readonly #seen: (peer: NodeId) => void;
   #state: Membership;
+  /** By full JID. */
+  readonly #refused = new Map<string, { readonly from: Jid; readonly text: string }>();
   #messageRates: Buckets = new Map();
   #announcementRates: Buckets = new Map();
   #reportRates: Buckets = new Map();
@@ -87,7 +93,20 @@ export class Members {
     return this.#state.peers.get(node)?.jid ?? null;
   }
 
+  /** Judges everybody anew: who is in by what the policy says now, who was refused likewise. */
+  rejudge(): void {
+    const { overlay } = this.#config;
+    for (const [node, { name, account }] of this.#state.peers) {
+      const reason = this.#deps.authority.distrusted(overlay, node);
+      if (reason === null) continue;
+      this.advance({ kind: 'distrusted', node });
+      this.#report(account, name, reason, null);
+    }
+    for (const { from, text } of [...this.#refused.values()]) this.#admit(from, text);
+  }
+
   advance(input: MembershipInput): void {
+    if (input.kind === 'offline') this.#refused.clear(); // the next login tells who is there
     const { state, effects } = nextMembership(this.#state, input);
     this.#state = state;
     const { overlay } = this.#config;
@@ -133,6 +152,7 @@ export class Members {
       return;
     }
     if (type === 'unavailable' || (type === null && text === null)) {
+      this.#refused.delete(from.full);
       this.advance({ kind: 'unavailable', jid: from.full });
       return;
     }
@@ -148,27 +168,49 @@ export class Members {
       this.counters.limitedStanzas += 1;
       return;
     }
-    this.#admit(from, text);
+    if (!this.#admit(from, text)) this.counters.refusedAnnouncements += 1;
   }
 
-  #admit(from: Jid, text: string): void {
+  #admit(from: Jid, text: string): boolean {
     const place = { overlay: this.#config.overlay, jid: from.full, account: from.bare };
+    if (!isMember(this.#state, from.bare)) {
+      this.#refused.delete(from.full); // removed from the roster since it was refused
+      return false;
+    }
     const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
+    this.#refused.delete(from.full);
     if (admission.kind === 'admitted') {
       const { node, name, issuedAtMs } = admission;
       this.advance({ kind: 'announced', jid: from.full, node, name, issuedAtMs });
-      return;
+      return true;
     }
-    this.counters.refusedAnnouncements += 1;
     this.advance({ kind: 'unavailable', jid: from.full });
-    const reason = printable(admission.detail);
-    if (!this.#mayReport(`${from.bare} ${reason}`)) return;
-    this.#log.warn('peer refused', { account: from.bare, name: admission.name, reason });
+    if (admission.reason === 'untrusted') this.#keepRefused(from, text);
+    this.#report(from.bare, admission.name, admission.detail, admission.change);
+    return false;
+  }
+
+  #keepRefused(from: Jid, text: string): void {
+    this.#refused.set(from.full, { from, text });
+    const [oldest] = this.#refused.keys();
+    if (this.#refused.size > maxRefusedKept && oldest !== undefined) this.#refused.delete(oldest);
+  }
+
+  #report(
+    account: string,
+    name: string,
+    detail: string,
+    change: Events['signal.peerRefused']['change'],
+  ): void {
+    const reason = printable(detail);
+    if (!this.#mayReport(`${account} ${reason}`)) return;
+    this.#log.warn('peer refused', { account, name, reason });
     this.#deps.port.publish('signal.peerRefused', {
-      overlay: place.overlay,
-      account: from.bare,
-      name: admission.name,
+      overlay: this.#config.overlay,
+      account,
+      name,
       problem: { code: 'peer.untrusted', message: reason },
+      change,
     });
   }
 

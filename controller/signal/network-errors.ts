@@ -24,13 +24,21 @@ export function translateNetworkError(error: unknown, { host, port }: Endpoint):
   if (property(error, 'syscall') === 'getaddrinfo') {
     return as('signal.unresolvable', `${host} does not resolve: ${code}`);
   }
+  if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') {
+    // An edge device without a clock battery starts in the past: then the certificate is innocent.
+    const clock = `the clock of this host says ${new Date().toISOString()}`;
+    return as('signal.certificate', `certificate of ${where}: ${message}; ${clock}`);
+  }
   if (certificateErrors.test(code)) {
     return as('signal.certificate', `certificate of ${where}: ${message}`);
   }
   if (/^(ERR_SSL_|ERR_TLS_|EPROTO$)/.test(code)) {
     return as('signal.no-tls', `TLS with ${where} failed: ${message}`);
   }
-  if (/^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EHOSTDOWN|EADDRNOTAVAIL)$/.test(code)) {
+  if (code === 'ENETUNREACH') {
+    return as('signal.no-network', `this host has no route to ${where}`);
+  }
+  if (/^(ECONNREFUSED|EHOSTUNREACH|ETIMEDOUT|EHOSTDOWN|EADDRNOTAVAIL)$/.test(code)) {
     return as('signal.unreachable', `${where} cannot be reached: ${code}`);
   }
   return as('signal.disconnected', `connection to ${where} failed: ${message}`);

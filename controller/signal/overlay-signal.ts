@@ -2,6 +2,7 @@
  * The signalling of one overlay: keeps a stream to its server, its members and their messages. Owns
  * the stream and the outbox; what others say is judged by Members.
  */
+import { every } from '../../base/clock.ts';
 import { EvioError, messageOf, toEvioError } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
@@ -85,7 +86,18 @@ export class OverlaySignal {
   }
 
   start(): void {
-    this.#running ??= this.#run();
+    if (this.#running !== null) return;
+    this.#running = this.#run();
+    every(this.#deps.clock, this.#policy.judgeEveryMs, this.#stopping.signal, () => this.rejudge());
+  }
+
+  /** What the trust policy rests on has changed. */
+  rejudge(): void {
+    try {
+      this.#members.rejudge();
+    } catch (error) {
+      this.#log.error('peers cannot be judged', { error: messageOf(error) });
+    }
   }
 
   /** Leaves in order, within two seconds. Idempotent; publishes `stopped` last. */

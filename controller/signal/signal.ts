@@ -24,6 +24,7 @@ export function createSignal(deps: SignalDeps): Signal {
       deps.port.on('links.messageReady', over.signal, ({ overlay, to, message }) =>
         overlays.get(overlay)?.sendMessage(to, message),
       );
+      deps.port.on('trust.changed', over.signal, ({ overlay }) => overlays.get(overlay)?.rejudge());
       for (const overlay of overlays.values()) overlay.start();
     },
     async stop() {

@@ -41,6 +41,7 @@ async function socketPair(t: T): Promise<readonly [Socket, Socket]> {
 
 const idle: Handlers = {
   open: async () => ({ mtu: 1_420 }),
+  setTrust: async () => ({}),
   setServers: async () => ({}),
   connect: async () => ({}),
   disconnect: async () => ({}),

@@ -51,6 +51,8 @@ async function openParams(): Promise<Params<'open'>> {
     servers: { stun: [], turn: [] },
     ignoredInterfaces: [],
     mtu: null,
+    trust: null,
+    offload: true,
     keyLogFile: null,
   };
 }

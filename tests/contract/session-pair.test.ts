@@ -192,8 +192,8 @@ test.unless(
       for (const key of [keys.sendKey, keys.receiveKey]) seen.add(Buffer.from(key).toString('hex'));
     };
     const rekey = { afterMs: 200, afterBytes: 2 ** 36 };
-    const a = await newBridge(t, await newIdentity('a'), noServers, { rekey, onKeys });
-    const b = await newBridge(t, await newIdentity('b'), noServers, { rekey });
+    const a = await newBridge(t, await newIdentity('a'), noServers, null, { rekey, onKeys });
+    const b = await newBridge(t, await newIdentity('b'), noServers, null, { rekey });
     let described = 0;
     carry(t, a, b);
     carry(t, b, a);

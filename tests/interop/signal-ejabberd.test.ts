@@ -6,8 +6,9 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Secret } from '../../base/secret.ts';
 import type { OverlaySignalConfig } from '../../controller/signal/index.ts';
-import { createCa } from '../support/ca.ts';
+import { type Ca, createCa } from '../support/ca.ts';
 import { type Ejabberd, type EjabberdOptions, startEjabberd } from '../support/ejabberd.ts';
 import { suite, type T } from '../support/harness.ts';
 import { createLab } from '../support/netns.ts';
@@ -16,6 +17,7 @@ import { ended, type SignalNode, startNode } from '../support/signal-node.ts';
 const test = suite('signalling with ejabberd');
 
 interface Stage {
+  readonly ca: Ca;
   readonly server: Ejabberd;
   readonly node: (user: string, config?: Partial<OverlaySignalConfig>) => Promise<SignalNode>;
 }
@@ -33,8 +35,17 @@ async function stage(t: T, options: Partial<EjabberdOptions> = {}): Promise<Stag
   const caPem = readFileSync(ca.certFile, 'utf8');
   const { address: host, port } = server;
   return {
+    ca,
     server,
     node: (user, config = {}) => startNode(t, { user, config: { host, port, caPem, ...config } }),
+  };
+}
+
+async function clientOf(ca: Ca, user: string) {
+  const files = await ca.issue({ name: user, jid: `${user}@lab.test` });
+  return {
+    certificate: readFileSync(files.certFile, 'utf8'),
+    key: new Secret(readFileSync(files.keyFile, 'utf8')),
   };
 }
 
@@ -70,6 +81,27 @@ test('each of those who are added while online sees all the others', async (t) =
     }
   }
 }, 40_000);
+
+for (const tls of ['starttls', 'direct'] as const) {
+  test(`a client certificate logs in by EXTERNAL and its owner talks, ${tls}`, async (t) => {
+    const { ca, server, node } = await stage(t);
+    const port = tls === 'direct' ? server.directTlsPort : server.port;
+    const clientCertificate = await clientOf(ca, 'alice');
+    const by = { port, tls, password: null, clientCertificate };
+    await talk(await node('alice', by), await node('bob'));
+    assert.match(server.log(), /Accepted c2s EXTERNAL authentication for alice@lab\.test/);
+  }, 40_000);
+
+  test(`the certificate of another account is refused by EXTERNAL, ${tls}`, async (t) => {
+    const { ca, server, node } = await stage(t);
+    const port = tls === 'direct' ? server.directTlsPort : server.port;
+    const clientCertificate = await clientOf(ca, 'bob');
+    const alice = await node('alice', { port, tls, password: null, clientCertificate });
+    const refused = await alice.expect('signal.stateChanged', (e) => e.problem !== null, 10_000);
+    assert.equal(refused.problem?.code, 'signal.auth-failed');
+    assert.equal(refused.state, 'refused');
+  }, 40_000);
+}
 
 test('a member is added and removed while all are online', async (t) => {
   const { server, node } = await stage(t, { groups: { lab: ['alice'] } });

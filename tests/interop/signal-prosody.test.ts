@@ -87,12 +87,6 @@ for (const scram of ['SHA-1', 'SHA-256'] as const) {
   }, 20_000);
 }
 
-test('direct TLS works like STARTTLS', async (t) => {
-  const { node, server } = await stage(t);
-  const direct = { port: server.directTlsPort, tls: 'direct' as const };
-  await talk(...(await Promise.all([node('alice', direct), node('bob')])));
-}, 20_000);
-
 for (const tls of ['starttls', 'direct'] as const) {
   test(`a client certificate logs in by EXTERNAL, ${tls}`, async (t) => {
     const { ca, node, server } = await stage(t, { authentication: 'ccert', users: {} });
@@ -102,7 +96,20 @@ for (const tls of ['starttls', 'direct'] as const) {
       key: new Secret(readFileSync(files.keyFile, 'utf8')),
     };
     const port = tls === 'direct' ? server.directTlsPort : server.port;
-    await online(await node('alice', { port, tls, password: null, clientCertificate }));
+    const by = { port, tls, password: null, clientCertificate };
+    const alice = await node('alice', by);
+    await online(alice);
+    const other = await node('alice', { ...by, nodeName: 'second' });
+    await talk(alice, other);
+    const bob = await node('bob', by);
+    const refused = await problem(bob, 'signal.auth-failed');
+    assert.equal(refused.state, 'refused');
+  }, 20_000);
+
+  test(`a password logs in, ${tls}`, async (t) => {
+    const { node, server } = await stage(t);
+    const port = tls === 'direct' ? server.directTlsPort : server.port;
+    await talk(...(await Promise.all([node('alice', { port, tls }), node('bob', { port, tls })])));
   }, 20_000);
 }
 
@@ -225,6 +232,18 @@ test('a certificate of another domain is refused, though the host is right', asy
   for (const each of [alice, bob]) {
     const refused = await problem(each, 'signal.certificate');
     assert.match(refused.problem?.message ?? '', /lab\.test/);
+  }
+}, 20_000);
+
+test('a certificate that has expired or is not yet valid is refused, and the clock is named', async (t) => {
+  const times = [
+    ['past', /expired.*clock of this host says 20/],
+    ['future', /not yet valid.*clock of this host says 20/],
+  ] as const;
+  for (const [certificateValidity, says] of times) {
+    const { node } = await stage(t, { certificateValidity });
+    const refused = await problem(await node('alice'), 'signal.certificate');
+    assert.match(refused.problem?.message ?? '', says);
   }
 }, 20_000);
 

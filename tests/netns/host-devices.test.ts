@@ -1,5 +1,6 @@
 /** The bridge-controller on a real kernel, in a namespace: devices made, kept, refused, removed. */
 import assert from 'node:assert/strict';
+import { systemClock } from '../../base/clock.ts';
 import { EvioError } from '../../base/errors.ts';
 import { type Exec, exec } from '../../base/exec.ts';
 import { NodeId, OverlayId } from '../../base/ids.ts';
@@ -31,12 +32,15 @@ function controller(run: Exec, config: Partial<DeviceConfig>): { it: BridgeContr
   const it = createBridgeController({
     port: bus.port('bridges'),
     exec: run,
+    clock: systemClock,
     log: silentLogger,
     self,
     devices: [
       {
         overlay,
-        provider: 'lxbr',
+        provider: { kind: 'lxbr' },
+        spanningTree: false,
+        app: null,
         addresses: ['10.71.0.1/24', 'fd71::1/64'],
         mtu: null,
         autoDelete: true,
@@ -73,7 +77,7 @@ test('bridge and TAP stand with their addresses, and stop leaves nothing', async
 
 test('a second start finds the devices of the first and changes nothing', async (t) => {
   const run = await namespace(t);
-  const { it } = controller(run, { autoDelete: false, provider: 'vnic' });
+  const { it } = controller(run, { autoDelete: false, provider: { kind: 'vnic' } });
   await it.start();
   await it.stop();
   const before = await run(['ip', 'address', 'show', 'ev-dev']);
@@ -83,7 +87,7 @@ test('a second start finds the devices of the first and changes nothing', async 
       calls.push([...argv, o?.input ?? ''].join(' '));
       return run(argv, o);
     },
-    { provider: 'vnic' },
+    { provider: { kind: 'vnic' } },
   );
   await again.it.start();
   assert.equal(await run(['ip', 'address', 'show', 'ev-dev']), before);
@@ -103,6 +107,40 @@ test('the MTU follows the paths', async (t) => {
   await second.it.stop();
   assert.match(await run(['ip', 'link', 'show', 'evbr-dev']), /mtu 1380/);
   assert.match(await run(['ip', 'link', 'show', 'ev-dev']), /mtu 9000/);
+});
+
+test('a spanning tree is on where it is wanted, and off again', async (t) => {
+  const run = await namespace(t);
+  const shown = async (): Promise<string> =>
+    await run(['ip', '-details', 'link', 'show', 'evbr-dev']);
+  const first = controller(run, { spanningTree: true, autoDelete: false }).it;
+  await first.start();
+  assert.match(await shown(), /stp_state 1/);
+  await first.stop();
+  const second = controller(run, {}).it;
+  await second.start();
+  assert.match(await shown(), /forward_delay 0 .*stp_state 0/);
+  await second.stop();
+});
+
+test('a bridge for applications may stay while the rest goes', async (t) => {
+  const run = await namespace(t);
+  const { it } = controller(run, { app: { mtu: 1400, autoDelete: false } });
+  await it.start();
+  assert.match(await run(['ip', 'address', 'show', 'evap-dev']), /mtu 1400[\s\S]*10\.71\.0\.1\/24/);
+  await it.stop();
+  assert.deepEqual(
+    (await names(run)).filter((n) => n.includes('dev')),
+    ['evap-dev'],
+  );
+  const again = controller(run, { app: { mtu: 1400, autoDelete: true } }).it;
+  await again.start();
+  assert.match(await run(['ip', 'link', 'show', 'evpo-dev']), /master evap-dev/);
+  await again.stop();
+  assert.deepEqual(
+    (await names(run)).filter((n) => n.includes('dev')),
+    [],
+  );
 });
 
 test('a foreign device of the same name is refused and left alone', async (t) => {

@@ -96,7 +96,8 @@ function peerPage(): string {
 
 function localApiPage(): string {
   const text = source('controller/local-api/schema.ts');
-  const { VersionReply, Status, WatchLine, ErrorReply } = localApi;
+  const { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply } =
+    localApi;
   return [
     '# Local API',
     `HTTP over the Unix socket \`${localApi.socketName}\` in the run directory, which only its owner may open. Answers are JSON; those of status 400 and above are an ErrorReply.`,
@@ -105,10 +106,16 @@ function localApiPage(): string {
       [
         [`GET ${localApi.paths.version}`, 'VersionReply'],
         [`GET ${localApi.paths.status}`, 'Status'],
+        [`GET ${localApi.paths.trust}`, 'TrustReply'],
+        [`POST ${localApi.paths.acceptKey}`, '`{}`; the body is an AcceptKey'],
+        [`POST ${localApi.paths.forgetKey}`, '`{}`; the body is a ForgetKey'],
         [`GET ${localApi.paths.watch}`, 'WatchLine, one in each line, until either side ends'],
       ],
     ),
-    ...schemaSections({ VersionReply, Status, WatchLine, ErrorReply }, text),
+    ...schemaSections(
+      { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply },
+      text,
+    ),
   ].join('\n\n');
 }
 

@@ -79,8 +79,8 @@ const rows: readonly Row[] = [
   },
   {
     files: /^controller\/cli\//,
-    may: /^(base|config|controller\/cli)\/|^controller\/local-api\/(schema|client)\.ts$|^controller\/(main|version)\.ts$/,
-    why: 'it asks the local API, checks configurations, and starts the controller',
+    may: /^(base|config|controller\/cli)\/|^controller\/local-api\/(schema|client)\.ts$|^controller\/(main|version)\.ts$|^controller\/identity\/(ca\/)?index\.ts$/,
+    why: 'it asks the local API, checks configurations, works as a CA, and starts the controller',
   },
   {
     files: /^controller\/([a-z-]+)\/core\//,

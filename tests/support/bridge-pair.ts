@@ -45,6 +45,7 @@ export async function newBridge(
   t: T,
   identity: TestIdentity,
   servers: IceServers = noServers,
+  trust: Params<'open'>['trust'] = null,
   more: Partial<Params<'open'>> & { readonly onKeys?: (keys: RecordKeys) => void } = {},
 ): Promise<TestBridge> {
   const { onKeys = () => {}, ...open } = more;
@@ -94,8 +95,10 @@ export async function newBridge(
     overlay: OverlayId.parse('test'),
     nodeId: identity.nodeId,
     tap: InterfaceName.parse(tap),
+    offload: true,
     certificate: identity.certificate,
     key: identity.key,
+    trust,
     servers,
     ignoredInterfaces: [],
     mtu: null,

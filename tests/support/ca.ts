@@ -2,7 +2,7 @@
  * A throw-away certificate authority, made by the openssl program so that what our own code must
  * accept was not made by our own code. Owns the files in its folder; never used outside tests.
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exec } from '../../base/exec.ts';
 
@@ -18,8 +18,8 @@ export interface CertificateOptions {
   readonly ips?: readonly string[];
   /** XMPP address (RFC 6120 section 13.7.1.4), for SASL EXTERNAL. */
   readonly jid?: string;
-  /** Default 2; negative: expired already. */
-  readonly days?: number;
+  /** Valid in 2020 only, or in 2040 only; default: today and tomorrow. */
+  readonly validity?: 'past' | 'future';
 }
 
 export interface Ca extends Certificate {
@@ -42,17 +42,77 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
       certFile: join(folder, `${options.name}.crt`),
       keyFile: join(folder, `${options.name}.key`),
     };
+    if (options.validity !== undefined) {
+      await issueAtOtherTime(folder, made, options);
+      return made;
+    }
     const signer = ['-CA', certFile, '-CAkey', keyFile];
     await exec([
       ...['openssl', 'req', '-x509', ...newKey, ...signer],
       ...['-keyout', made.keyFile, '-out', made.certFile],
-      ...['-subj', `/CN=${options.name}`, '-days', String(options.days ?? 2)],
+      ...['-subj', `/CN=${options.name}`, '-days', '2'],
       ...['-addext', 'basicConstraints=critical,CA:false'],
       ...['-addext', `subjectAltName=${alternativeNames(options)}`],
     ]);
     return made;
   };
   return { certFile, keyFile, issue };
+}
+
+/** `openssl req -x509` cannot set dates before version 3.4, `openssl ca` can. */
+async function issueAtOtherTime(
+  folder: string,
+  made: Certificate,
+  options: CertificateOptions,
+): Promise<void> {
+  const config = join(folder, 'ca.cnf');
+  const request = join(folder, `${options.name}.csr`);
+  writeFileSync(join(folder, 'issued.db'), '');
+  writeFileSync(
+    config,
+    `[ca]
+default_ca = d
+[d]
+database = ${folder}/issued.db
+rand_serial = yes
+new_certs_dir = ${folder}
+default_md = sha256
+certificate = ${folder}/ca.crt
+private_key = ${folder}/ca.key
+policy = p
+[p]
+commonName = supplied
+[e]
+subjectAltName = ${alternativeNames(options)}
+`,
+  );
+  const subject = ['-subj', `/CN=${options.name}`];
+  await exec([
+    'openssl',
+    'req',
+    '-new',
+    ...newKey,
+    ...subject,
+    '-keyout',
+    made.keyFile,
+    '-out',
+    request,
+  ]);
+  const year = options.validity === 'past' ? 2020 : 2040;
+  const dates = ['-startdate', `${year}0101000000Z`, '-enddate', `${year + 1}0101000000Z`];
+  const files = ['-in', request, '-out', made.certFile];
+  await exec([
+    'openssl',
+    'ca',
+    '-batch',
+    '-notext',
+    '-config',
+    config,
+    '-extensions',
+    'e',
+    ...dates,
+    ...files,
+  ]);
 }
 
 function alternativeNames({ name, dns = [], ips = [], jid }: CertificateOptions): string {

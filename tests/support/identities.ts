@@ -54,6 +54,11 @@ export async function makeAuthority(scope: Scope): Promise<TestAuthority> {
     identity,
     clock,
     pins,
-    authority: new PeerAuthority({ identity, clock, trust: () => pins }),
+    authority: new PeerAuthority({
+      identity,
+      clock,
+      trust: () => pins,
+      certificate: () => identity.certificateDer,
+    }),
   };
 }

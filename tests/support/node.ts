@@ -27,11 +27,16 @@ const Peer = z.looseObject({
   sentBytes: z.number().nullish(),
   receivedBytes: z.number().nullish(),
   lastError: z.string().nullish(),
+  pathNote: z.string().nullish(),
 });
 const Overlay = z.looseObject({
   overlay: z.string(),
   signal: z
-    .looseObject({ state: z.string(), problem: z.looseObject({ code: z.string() }).nullish() })
+    .looseObject({
+      state: z.string(),
+      sinceMs: z.number().nullish(),
+      problem: z.looseObject({ code: z.string() }).nullish(),
+    })
     .nullish(),
   device: z.looseObject({ mtu: z.number().nullish() }).nullish(),
   peers: z.array(Peer),
@@ -72,6 +77,7 @@ export interface NodeOptions {
     readonly Address: string;
     readonly User: string;
     readonly Password: string;
+    readonly Transport?: 'udp' | 'tcp' | 'tls';
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
   /** Merged into the file's sections, deeply: what this interface has no name for. */
@@ -96,6 +102,11 @@ export class EvioNode {
     this.folder = join(lab.folder, options.name);
     this.configFile = writeConfig(this.folder, options);
     this.#child = this.#spawn();
+  }
+
+  /** State directory of the node of that name, whether or not it was started yet. */
+  static stateDirectory(lab: Lab, name: string): string {
+    return join(lab.folder, name, 'state');
   }
 
   get pid(): number {

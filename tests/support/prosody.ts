@@ -5,7 +5,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Ca } from './ca.ts';
+import type { Ca, CertificateOptions } from './ca.ts';
 import type { Child } from './child.ts';
 import type { Lab } from './netns.ts';
 import { waitFor } from './scope.ts';
@@ -26,6 +26,7 @@ export interface ProsodyOptions extends Place {
   readonly domain?: string;
   /** Names in the certificate instead of the domain, to make it wrong. */
   readonly certificateNames?: readonly string[];
+  readonly certificateValidity?: CertificateOptions['validity'];
   /** Account name → password. */
   readonly users?: Readonly<Record<string, string>>;
   /** Group (overlay) → its account names; every member has the others in the roster. */
@@ -37,6 +38,8 @@ export interface ProsodyOptions extends Place {
   /** Tells clients of this TURN server with time-limited credentials (XEP-0215). */
   readonly turn?: { readonly address: string; readonly port: number; readonly secret: string };
   readonly logLevel?: 'debug' | 'info';
+  /** Further modules, name → Lua: what a hostile admin would load. */
+  readonly modules?: Readonly<Record<string, string>>;
 }
 
 export interface Prosody {
@@ -68,11 +71,23 @@ export async function startProsody(lab: Lab, options: ProsodyOptions = {}): Prom
   if (options.ca !== undefined) {
     const names = options.certificateNames ?? [domain];
     const ips = options.certificateNames === undefined ? [address] : [];
-    const server = await options.ca.issue({ name: `prosody-${port}`, dns: names, ips });
+    const server = await options.ca.issue({
+      name: `prosody-${port}`,
+      dns: names,
+      ips,
+      ...(options.certificateValidity === undefined
+        ? {}
+        : { validity: options.certificateValidity }),
+    });
     installCertificate(folder, server, options.ca.certFile);
   }
   writeFileSync(config, configText({ folder, address, port, directTlsPort, domain }, options));
   giveToNobody(config);
+  for (const [name, lua] of Object.entries(options.modules ?? {})) {
+    const file = join(folder, `mod_${name}.lua`);
+    writeFileSync(file, lua);
+    giveToNobody(file);
+  }
   const setGroups: Prosody['setGroups'] = (groups) => {
     const file = join(folder, 'groups.ini');
     writeFileSync(file, groupsText(groups, domain));
@@ -159,6 +174,7 @@ function configText(at: Listener, options: ProsodyOptions): string {
   const modules = ['roster', 'saslauth', 'disco', 'smacks', 'ping', 'groups'];
   if (tls) modules.push('tls');
   if (options.turn !== undefined) modules.push('turn_external');
+  modules.push(...Object.keys(options.modules ?? {}));
   const list = (items: readonly string[]): string => items.map((x) => `"${x}"`).join(', ');
   const lines = [
     `pidfile = "${at.folder}/prosody.pid"`,
@@ -169,6 +185,7 @@ function configText(at: Listener, options: ProsodyOptions): string {
     `c2s_ports = { ${at.port} }`,
     `c2s_direct_tls_ports = { ${tls ? at.directTlsPort : ''} }`,
     's2s_ports = {}; http_ports = {}; https_ports = {}',
+    `plugin_paths = { "${at.folder}" }`,
     `modules_enabled = { ${list(modules)} }`,
     `modules_disabled = { ${list(['s2s', 'offline', ...(tls ? [] : ['tls'])])} }`,
     `groups_file = "${at.folder}/groups.ini"`,

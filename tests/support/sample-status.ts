@@ -1,6 +1,8 @@
 /**
  * A status as a controller with some trouble gives it, for tests of what shows or carries it.
  */
+import { EvioError } from '../../base/errors.ts';
+import type { Deps } from '../../controller/local-api/index.ts';
 import { Status } from '../../controller/local-api/schema.ts';
 
 const online = {
@@ -52,6 +54,13 @@ export const sampleStatus: Status = Status.parse({
   overlays: [
     {
       overlay: 'farm',
+      trust: {
+        policy: 'roster',
+        problem: null,
+        certificateNotAfter: null,
+        crlNumber: null,
+        revoked: 0,
+      },
       signal: {
         state: 'refused',
         sinceMs: 61_000,
@@ -64,12 +73,18 @@ export const sampleStatus: Status = Status.parse({
             account: 'eve@farm.example',
             name: 'barn-gw',
             problem: { code: 'peer.untrusted', message: 'its key is not the pinned one' },
+            change: {
+              from: '0123456789abcdef0123456789abcdef',
+              to: '00000000000000000000000000000bad',
+            },
           },
         ],
       },
       device: {
         tap: 'ev-farm',
+        provider: 'lxbr',
         bridge: 'evbr-farm',
+        appBridge: null,
         mac: '02:00:5e:10:00:01',
         mtu: 1420,
         addresses: ['10.77.0.12/16'],
@@ -86,3 +101,10 @@ export const sampleStatus: Status = Status.parse({
     },
   ],
 });
+
+/** Nothing is pinned, and nothing can be. */
+export const noTrust: Deps['trust'] = {
+  list: () => ({ overlays: [] }),
+  accept: () => Promise.reject(new EvioError('request.invalid', 'no key is pinned')),
+  forget: () => Promise.reject(new EvioError('request.invalid', 'no key is pinned')),
+};

@@ -61,7 +61,12 @@ export async function startNode(scope: Scope, options: NodeOptions): Promise<Sig
     log: silentLogger,
     wallNow: () => Date.now(),
   });
-  const authority = new PeerAuthority({ identity, clock: systemClock, trust: () => pins });
+  const authority = new PeerAuthority({
+    identity,
+    clock: systemClock,
+    trust: () => pins,
+    certificate: () => identity.certificateDer,
+  });
   const bus = new Bus(silentLogger);
   const published: BusEvent[] = [];
   bus.tap(scope.signal, (event) => published.push(event));

@@ -21,6 +21,10 @@ export interface SceneOptions {
   readonly turn?: boolean;
   /** IPv6 in the namespaces. */
   readonly ipv6?: boolean;
+  /** Modules of a hostile server, see `ProsodyOptions`. */
+  readonly serverModules?: Readonly<Record<string, string>>;
+  /** Accounts that are members besides the nodes'. */
+  readonly moreMembers?: readonly string[];
   /** Changes for all nodes. */
   readonly node?: Partial<NodeOptions>;
 }
@@ -41,7 +45,13 @@ export async function createScene(scope: Scope, options: SceneOptions): Promise<
   const names = options.kinds.map((_, index) => String.fromCharCode(97 + index));
   const users = Object.fromEntries(names.map((name) => [name, `password-of-${name}`]));
   const ca = await createCa(join(lab.lab.folder, 'ca'));
-  const prosody = await startProsody(lab.lab, { ...place, ca, users, groups: { lab: names } });
+  const prosody = await startProsody(lab.lab, {
+    ...place,
+    ca,
+    users,
+    groups: { lab: [...names, ...(options.moreMembers ?? [])] },
+    modules: options.serverModules ?? {},
+  });
   const coturn = await startCoturn(lab.lab, { ...place, users: { relay: 'relay-password' } });
   const optionsOf = (index: number, changes: Partial<NodeOptions> = {}): NodeOptions => {
     const name = names[index] ?? '';

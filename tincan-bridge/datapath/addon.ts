@@ -40,6 +40,7 @@ export interface Addon {
   open(
     tap: string,
     nodeId: Uint8Array,
+    offload: boolean,
     onPacked: (control: Uint8Array, frames: Uint8Array) => void,
   ): EngineHandle;
   close(engine: EngineHandle): void;

@@ -175,6 +175,11 @@ export interface SessionCounters {
 export interface DatapathOptions {
   /** A persistent TAP that exists already. */
   readonly tap: InterfaceName;
+  /**
+   * Super-frames and undone checksums may cross the TAP (default). False for who reads it by packet
+   * sockets and knows neither: Open vSwitch's userspace datapath.
+   */
+  readonly offload?: boolean;
   /** Own node id: envelopes for it are opened, others relayed. */
   readonly nodeId: NodeId;
   /** Called on the JavaScript thread with what has come up, oldest first, datagrams before frames. */

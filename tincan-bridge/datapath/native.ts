@@ -36,9 +36,14 @@ export function createNativeDatapath(options: DatapathOptions): Datapath {
   const addon = loadAddon();
   let closed = false;
   const engine = callAddon(() =>
-    addon.open(options.tap, nodeIdBytes(options.nodeId), (control, frames) => {
-      if (!closed) options.onUpcalls([...decodeUpcalls(control), ...decodeUpcalls(frames)]);
-    }),
+    addon.open(
+      options.tap,
+      nodeIdBytes(options.nodeId),
+      options.offload ?? true,
+      (control, frames) => {
+        if (!closed) options.onUpcalls([...decodeUpcalls(control), ...decodeUpcalls(frames)]);
+      },
+    ),
   );
   return {
     ...socketFunctions(addon, engine),

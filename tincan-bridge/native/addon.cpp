@@ -48,23 +48,25 @@ static void deliver(napi_env env, napi_value callback, void* context, void*) {
 }
 
 static napi_value open(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 3);
+  Arguments arguments(env, info, 4);
   const std::string tap = arguments.text(0, 64);
   const NodeId self = arguments.nodeId(1);
+  const bool offload = arguments.boolean(2);
   if (!arguments.ok()) return nullptr;
   auto handle = std::make_unique<Handle>();
   Handle* raw = handle.get();
   raw->env = env;
-  if (napi_create_threadsafe_function(env, arguments.value(2), nullptr, string(env, "evio upcalls"),
+  if (napi_create_threadsafe_function(env, arguments.value(3), nullptr, string(env, "evio upcalls"),
                                       0, 1, nullptr, nullptr, raw, deliver,
                                       &raw->wake) != napi_ok) {
-    throwError(env, "internal", "argument 3 of the addon must be a function");
+    throwError(env, "internal", "argument 4 of the addon must be a function");
     return nullptr;
   }
   const napi_threadsafe_function wake = raw->wake;
   Failure failure;
   raw->engine = Engine::open(
-      tap, self, [wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); },
+      tap, offload, self,
+      [wake] { napi_call_threadsafe_function(wake, nullptr, napi_tsfn_nonblocking); },
       &failure);
   if (!raw->engine) {
     napi_release_threadsafe_function(wake, napi_tsfn_abort);

@@ -32,7 +32,7 @@ void Coalescer::start(uint8_t* frame, const Layers& layers) {
   gsoSize_ = layers.end - layers.payload;
   segments_ = 1;
   pieces_[1] = {frame, length_};
-  bool open = gsoSize_ > 0;
+  bool open = gsoSize_ > 0 && tap_.offload();
   if (layers.protocol == kProtocolTcp) {
     const uint8_t* tcp = frame + layers.transport;
     flags_ = tcp[13];

@@ -23,11 +23,11 @@ static std::thread startThread(const char* name, Body body) {
 Engine::Engine(const NodeId& self, std::function<void()> wake)
     : self_(self), upcalls_(std::move(wake)) {}
 
-std::unique_ptr<Engine> Engine::open(const std::string& tap, const NodeId& self,
+std::unique_ptr<Engine> Engine::open(const std::string& tap, bool offload, const NodeId& self,
                                      std::function<void()> wake, Failure* failure) {
   std::unique_ptr<Engine> engine(new Engine(self, std::move(wake)));
   Engine* e = engine.get();
-  if (!e->tap_.open(tap, failure)) return nullptr;
+  if (!e->tap_.open(tap, offload, failure)) return nullptr;
   e->outbound_ = std::make_unique<Outbound>(e->tap_, e->self_, &e->upcalls_, &e->counters_[0]);
   e->inbound_ = std::make_unique<Inbound>(e->tap_, e->self_, &e->upcalls_, &e->counters_[1]);
   e->script_ = std::make_unique<Transmitter>(kLaneScript, e->self_, &e->counters_[2]);

@@ -19,7 +19,7 @@ struct Keys {
 class Engine {
  public:
   /** `wake` is called on any thread when upcalls wait and JavaScript was not told yet. */
-  static std::unique_ptr<Engine> open(const std::string& tap, const NodeId& self,
+  static std::unique_ptr<Engine> open(const std::string& tap, bool offload, const NodeId& self,
                                       std::function<void()> wake, Failure* failure);
   ~Engine() { close(); }
   /** Ends and joins the threads, frees everything. Idempotent; other calls then do nothing. */

@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "frame.h"
+
 namespace evio {
 
 // Since Linux 6.2; the headers of Debian 12 do not have them.
@@ -34,7 +36,7 @@ static Failure describe(const std::string& name, const char* what, int error) {
   }
 }
 
-bool Tap::open(const std::string& name, Failure* failure) {
+bool Tap::open(const std::string& name, bool offload, Failure* failure) {
   if (if_nametoindex(name.c_str()) == 0) {
     *failure = {"host.command-failed", "tap device " + name + " does not exist"};
     return false;
@@ -58,8 +60,11 @@ bool Tap::open(const std::string& name, Failure* failure) {
     return false;
   }
   int headerBytes = sizeof(VnetHeader);  // whoever had the device before may have set 12
-  const unsigned offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-  udpSegmentation_ = ioctl(fd_, TUNSETOFFLOAD, offloads | kTunUso4 | kTunUso6) == 0;
+  // None is said too: the device keeps what an earlier holder has set.
+  const unsigned offloads = offload ? TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0;
+  offload_ = offload;
+  udpSegmentation_ =
+      offload && ioctl(fd_, TUNSETOFFLOAD, offloads | kTunUso4 | kTunUso6) == 0;
   if (ioctl(fd_, TUNSETVNETHDRSZ, &headerBytes) < 0 ||
       (!udpSegmentation_ && ioctl(fd_, TUNSETOFFLOAD, offloads) < 0)) {
     *failure = describe(name, "set offloads of tap device", errno);
@@ -70,6 +75,17 @@ bool Tap::open(const std::string& name, Failure* failure) {
 
 bool Tap::write(const VnetHeader& vnet, iovec* pieces, size_t count, size_t segments,
                 EngineCounters* counters) const {
+  static const VnetHeader plain{};
+  if (!offload_ && (vnet.flags != 0 || vnet.gsoType != kGsoNone)) {
+    const size_t length = count == 2 ? pieces[1].iov_len : 0;
+    if (vnet.gsoType != kGsoNone || size_t{vnet.checksumStart} + vnet.checksumOffset + 2 > length) {
+      counters->tapWriteErrors.add(segments);
+      return false;
+    }
+    completeChecksum(static_cast<uint8_t*>(pieces[1].iov_base), length, vnet.checksumStart,
+                     vnet.checksumOffset);
+    return write(plain, pieces, count, segments, counters);
+  }
   pieces[0] = {const_cast<VnetHeader*>(&vnet), sizeof vnet};
   const ssize_t written = writev(fd_, pieces, static_cast<int>(count));
   if (written < static_cast<ssize_t>(sizeof vnet)) {

@@ -8,7 +8,7 @@ import { InterfaceName, NodeId, OverlayId } from '../../base/ids.ts';
 import { SessionDescription } from './description.ts';
 
 /** Version of this protocol; `ready` carries it and a mismatch ends the process. */
-export const bridgeProtocolVersion = 1;
+export const bridgeProtocolVersion = 2;
 
 /** Longest frame on the channel, bytes of JSON. */
 export const maxFrameBytes = 262_144;
@@ -31,6 +31,15 @@ export const IceServers = z.strictObject({
     .max(16),
 });
 export type IceServers = z.infer<typeof IceServers>;
+
+/** Trust policy `ca`: whose signature a peer's certificate needs, and what is revoked. */
+export const TrustAnchors = z.strictObject({
+  /** Certificate of the overlay's CA, PEM. */
+  ca: z.string().max(8_192),
+  /** Serial numbers, lower-case hex without leading zeros. */
+  revoked: z.array(z.string().regex(/^[0-9a-f]{1,40}$/)).max(4_096),
+});
+export type TrustAnchors = z.infer<typeof TrustAnchors>;
 
 export const PathSummary = z.strictObject({
   kind: z.enum(['direct-host', 'direct-reflexive', 'turn', 'ring', 'none']),
@@ -74,9 +83,16 @@ export const methods = {
       nodeId: NodeId,
       /** A persistent TAP that exists and is up. */
       tap: InterfaceName,
+      /**
+       * Super-frames and undone checksums may cross the TAP. False when its other end is a program
+       * that knows neither (Open vSwitch, userspace datapath).
+       */
+      offload: z.boolean(),
       /** Certificate and key of this node, PEM. */
       certificate: z.string().max(8_192),
       key: z.string().max(8_192),
+      /** Null: the controller's pins alone say which key a peer must have. */
+      trust: TrustAnchors.nullable(),
       servers: IceServers,
       /** Interfaces whose addresses are never candidates; a trailing `*` matches any rest. */
       ignoredInterfaces: z.array(z.string().max(16)).max(256),
@@ -99,6 +115,8 @@ export const methods = {
     }),
     result: nothing,
   },
+  /** Replaces the anchors, for sessions that are set up from now on; others the controller ends. */
+  setTrust: { params: z.strictObject({ trust: TrustAnchors.nullable() }), result: nothing },
   /** A session with the peer is wanted; again is harmless. It is tried until unwanted. */
   connect: { params: z.strictObject({ peer: NodeId }), result: nothing },
   /** It is not wanted any more. `remote`: the peer said that it ended. */

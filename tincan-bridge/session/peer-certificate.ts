@@ -1,23 +1,47 @@
 /**
- * Whether a certificate is the peer's: its key must give the expected node id. Owns that check;
- * chains and revocation are the controller's trust policy, applied before a session is wanted.
+ * Whether a certificate is the peer's: its key must give the expected node id, and where the overlay
+ * has a CA that must have signed it. Owns the check at the end of a handshake; the controller judged
+ * the same before, but by what an XMPP server had carried.
  */
-import { createHash, X509Certificate } from 'node:crypto';
 import { messageOf } from '../../base/errors.ts';
-import { type NodeId, nodeIdFromBytes } from '../../base/ids.ts';
+import type { NodeId, OverlayId } from '../../base/ids.ts';
+import { readNodeCertificate } from '../../base/node-certificate.ts';
+import {
+  certificateProblem,
+  type OverlayCa,
+  readOverlayCa,
+} from '../../base/overlay-certificate.ts';
+import type { TrustAnchors } from '../protocol/schema.ts';
 
-/** What is wrong with the certificate of `expected`, or null. `der` comes from a peer. */
-export function peerProblem(der: Uint8Array, expected: NodeId): string | null {
+/** What a peer's certificate must stand, besides being of the right key. */
+export interface PeerTrust {
+  readonly ca: OverlayCa;
+  readonly overlay: OverlayId;
+  readonly revoked: ReadonlySet<string>;
+}
+
+/** From the parameters of a call. Throws a plain Error when the CA cannot be used. */
+export const readTrust = (overlay: OverlayId, anchors: TrustAnchors | null): PeerTrust | null =>
+  anchors === null
+    ? null
+    : { overlay, ca: readOverlayCa(anchors.ca), revoked: new Set(anchors.revoked) };
+
+/**
+ * What is wrong with the certificate of `expected`, or null. `encoded` comes from a peer. Without
+ * `trust` the controller's pins say whose key it must be. `nowMs` is the wall clock.
+ */
+export function peerProblem(
+  encoded: Uint8Array,
+  expected: NodeId,
+  trust: PeerTrust | null,
+  nowMs: number,
+): string | null {
   try {
-    const { publicKey } = new X509Certificate(der);
-    const curve = publicKey.asymmetricKeyDetails?.namedCurve;
-    if (publicKey.asymmetricKeyType !== 'ec' || curve !== 'prime256v1') {
-      return 'the peer shows a key that is not ECDSA P-256';
-    }
-    const spki = publicKey.export({ type: 'spki', format: 'der' });
-    const found = nodeIdFromBytes(createHash('sha256').update(spki).digest());
-    return found === expected ? null : `the peer shows the key of node ${found}`;
+    const { node, x509 } = readNodeCertificate(encoded);
+    if (node !== expected) return `the peer shows the key of node ${node}`;
+    if (trust === null) return null;
+    return certificateProblem(x509, { ...trust, node }, nowMs);
   } catch (error) {
-    return `the peer shows an unreadable certificate: ${messageOf(error)}`;
+    return `the peer shows an unusable certificate: ${messageOf(error)}`;
   }
 }

@@ -21,7 +21,7 @@ import {
   handshakeId,
   handshakeNonce,
 } from './core/control.ts';
-import { ethernetHeaderBytes, maxFrameBytes, pathKind } from './core/path.ts';
+import { ethernetHeaderBytes, maxFrameBytes, pathKind, pathNote } from './core/path.ts';
 import { nextSession } from './core/session.ts';
 import {
   type Effect,
@@ -35,7 +35,7 @@ import {
 import { handshakeRetransmitMs } from './core/timers.ts';
 import { HandshakeDrive, type Secured, wipeKeys } from './handshake-drive.ts';
 import { PathProbe } from './path-probe.ts';
-import { peerProblem } from './peer-certificate.ts';
+import { type PeerTrust, peerProblem } from './peer-certificate.ts';
 import { Traffic } from './traffic.ts';
 
 export type PathSummary = Notification<'pathChanged'>['path'];
@@ -64,6 +64,8 @@ export interface SessionDeps {
   readonly log: Logger;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
   readonly settings: () => SessionSettings;
+  /** The overlay's CA and what it has revoked, or null where peers are pinned. */
+  readonly trust: () => PeerTrust | null;
   readonly nextNumber: () => SessionNumber;
   /** When keys are to be replaced. */
   readonly rekey: Omit<RekeyRules, 'begins'>;
@@ -236,10 +238,17 @@ export class PeerSession {
       upSinceMs: up === null ? null : this.#deps.clock.wallNow() - (nowMs - up.sinceMs),
       lastError: lastError?.slice(0, 300) ?? null,
       cipher: this.#cipher,
-      pathNote: null,
+      pathNote: this.#pathNote(),
       mtu: up === null ? null : this.#probe.fits - ethernetHeaderBytes,
       history: this.#history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
+  }
+
+  #pathNote(): string | null {
+    const { link, failures } = this.#state;
+    const { kind } = this.#path;
+    const used = link.kind === 'up' && kind !== 'none' && kind !== 'ring' ? kind : null;
+    return pathNote(used, failures, this.#deps.settings().servers.turn.length);
   }
 
   #input(input: Input): void {
@@ -366,7 +375,8 @@ export class PeerSession {
   }
 
   #problemOf({ peerCertificate, keyLogLine }: Secured): string | null {
-    const problem = peerProblem(peerCertificate, this.peer);
+    const { clock, trust } = this.#deps;
+    const problem = peerProblem(peerCertificate, this.peer, trust(), clock.wallNow());
     if (problem !== null) this.#log.warn('peer was refused', { reason: problem });
     else if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
     return problem;

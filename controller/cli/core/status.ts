@@ -2,8 +2,15 @@
  * The whole node on one page: what works, what does not, and what to do about it. Owns the words.
  */
 import { errorTable } from '../../../base/errors.ts';
-import type { OverlayStatus, Problem, SignalStatus, Status } from '../../local-api/schema.ts';
+import type {
+  OverlayStatus,
+  Problem,
+  SignalStatus,
+  Status,
+  TrustStatus,
+} from '../../local-api/schema.ts';
 import { type Colour, paint, printable, type Screen } from './table.ts';
+import { acceptCommand } from './trust.ts';
 import { formatDuration } from './units.ts';
 
 /** Refusals that are shown; the rest is counted. */
@@ -37,7 +44,9 @@ function formatOverlay(screen: Screen, overlay: OverlayStatus): readonly string[
     line('TURN', printable(overlay.iceServers.turn.join(', ')) || 'none'),
     ...(overlay.iceServers.note === null ? [] : [line('', printable(overlay.iceServers.note))]),
     line('peers', summarizePeers(overlay)),
-    ...formatRefused(screen, signal),
+    line('trust', formatTrust(overlay.trust)),
+    ...formatProblem(screen, overlay.trust.problem),
+    ...formatRefused(screen, overlay),
   ];
 }
 
@@ -57,7 +66,12 @@ function formatSignal(screen: Screen, signal: SignalStatus): string {
 
 function formatDevice(screen: Screen, { device }: OverlayStatus): string {
   if (device === null) return paint(screen, 'bad', 'missing');
-  const name = device.bridge === null ? device.tap : `${device.bridge} (TAP ${device.tap})`;
+  const kinds = { lxbr: 'Linux bridge', ovs: 'Open vSwitch', vnic: '' } as const;
+  const app = device.appBridge === null ? '' : `${device.appBridge} on `;
+  const name =
+    device.bridge === null
+      ? device.tap
+      : `${app}${device.bridge} (${kinds[device.provider]}, TAP ${device.tap})`;
   const addresses = device.addresses.length === 0 ? 'no address' : device.addresses.join(' ');
   return printable(`${name}, ${addresses}, MTU ${device.mtu}, ${device.mac}`);
 }
@@ -85,14 +99,26 @@ function summarizePeers({ peers }: OverlayStatus): string {
   return `${online.length} of ${peers.length} online${paths}`;
 }
 
-function formatRefused(screen: Screen, { refused }: SignalStatus): readonly string[] {
+function formatTrust({ policy, crlNumber, revoked, certificateNotAfter }: TrustStatus): string {
+  if (policy === 'roster') return 'roster, keys pinned when first seen';
+  const list = crlNumber === null ? 'no revocation list' : `list ${crlNumber} revokes ${revoked}`;
+  return `CA, ${list}, own certificate until ${certificateNotAfter?.slice(0, 10) ?? 'unknown'}`;
+}
+
+function formatRefused(screen: Screen, overlay: OverlayStatus): readonly string[] {
+  const { refused } = overlay.signal;
   const more = refused.length - maxRefused;
   return [
     ...refused
       .slice(0, maxRefused)
-      .flatMap(({ account, name, problem }) => [
+      .flatMap(({ account, name, problem, change }) => [
         printable(`  refused     ${name} (${account})`),
         ...formatProblem(screen, problem),
+        ...(change === null
+          ? []
+          : [
+              `              was it meant? ${printable(acceptCommand(overlay.overlay, account, name, change))}`,
+            ]),
       ]),
     ...(more > 0 ? [`  refused     ${more} more`] : []),
   ];

@@ -10,6 +10,8 @@ export interface BackoffPolicy {
   readonly baseMs: number;
   /** With the time one try can take, a node is back within a minute of the server. */
   readonly capMs: number;
+  /** This host has no network (yet): a try costs nobody anything, and the network may come soon. */
+  readonly localCapMs: number;
   /** A session that lived this long starts the count anew; a shorter one is flapping. */
   readonly stableMs: number;
   /** The server refused the account: each try costs it work, and can lock the account. */
@@ -23,6 +25,7 @@ export const defaultBackoff: BackoffPolicy = {
   firstMs: 1_000,
   baseMs: 1_000,
   capMs: 45_000,
+  localCapMs: 10_000,
   stableMs: 60_000,
   refusedMs: 300_000,
   refusedCapMs: 1_800_000,
@@ -45,6 +48,9 @@ export const isRefusal = (code: ErrorCode): boolean =>
 
 const isDistrust = (code: ErrorCode): boolean =>
   code === 'signal.certificate' || code === 'signal.no-tls';
+
+const isLocal = (code: ErrorCode): boolean =>
+  code === 'signal.unresolvable' || code === 'signal.no-network';
 
 /**
  * The state after a try or session ended, and how long to wait. `livedMs` is how long it was
@@ -70,10 +76,11 @@ export function nextTry(
     const delay = doubled(policy.distrustMs, failures, policy.refusedCapMs);
     return { backoff: next, delayMs: Math.round(delay * (1 + random / 10)) };
   }
+  const capMs = isLocal(code) ? Math.min(policy.localCapMs, policy.capMs) : policy.capMs;
   const delayMs =
     failures === 0
       ? policy.firstMs * random
-      : doubled(policy.baseMs, failures - 1, policy.capMs) * (0.5 + random / 2);
+      : doubled(policy.baseMs, failures - 1, capMs) * (0.5 + random / 2);
   return { backoff: next, delayMs: Math.round(delayMs) };
 }
 

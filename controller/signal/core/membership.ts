@@ -5,7 +5,7 @@
  *              announced                     unavailable, offline, moved to another JID
  *   (unknown) ───────────▶ reachable (jid) ─────────────────────────▶ known (jid null)
  *       ▲                      │    ▲──────────────announced─────────────┘   │
- *       └──────── account removed from the roster: "removed" ◀───────────────┘
+ *       └──────── account removed, or distrusted: "removed" ◀────────────────┘
  *
  * A known node is remembered because its link may still be up: the link must end with membership.
  */
@@ -47,6 +47,8 @@ export type MembershipInput =
     }
   /** The server says so, or its announcement is not (any more) acceptable. */
   | { readonly kind: 'unavailable'; readonly jid: string }
+  /** The trust policy does not accept this node any more. */
+  | { readonly kind: 'distrusted'; readonly node: NodeId }
   | { readonly kind: 'offline' };
 
 export type MembershipEffect =
@@ -97,6 +99,8 @@ export const nextMembership: Transition<Membership, MembershipInput, MembershipE
       if (node === null) return stay(state, 'nobody is known there');
       return lose(state, [node], 'left');
     }
+    case 'distrusted':
+      return lose(state, [input.node], 'removed');
     case 'offline': {
       const reachable = [...state.peers].filter(([, p]) => p.jid !== null).map(([n]) => n);
       return lose({ ...state, jid: null }, reachable, 'signal-lost');

@@ -95,11 +95,53 @@ const cases: readonly (readonly [string, string, string, readonly string[]])[] =
     ],
   ],
   [
-    'a provider that comes later',
+    'a provider that there is not',
     '"IP4": "10.2.0.1"',
-    '"BridgeProvider": "OVS", "IP4": "10.2.0.1"',
+    '"BridgeProvider": "XDP", "IP4": "10.2.0.1"',
     [
-      'f:10:48: error: BridgeController.Overlays.barn.NetDevice.BridgeProvider is "OVS": must be "LXBR" or "VNIC": "OVS" is not supported yet',
+      'f:10:48: error: BridgeController.Overlays.barn.NetDevice.BridgeProvider is "XDP": must be "LXBR", "OVS" or "VNIC"',
+    ],
+  ],
+  [
+    'a switch protocol that is built in',
+    '"IP4": "10.2.0.1"',
+    '"SwitchProtocol": "BF", "IP4": "10.2.0.1"',
+    [
+      'f:10:48: error: BridgeController.Overlays.barn.NetDevice.SwitchProtocol is "BF": must be "none" or "STP": "BF" (bounded flood) is built in and needs no setting',
+    ],
+  ],
+  [
+    'a datapath without Open vSwitch',
+    '"IP4": "10.2.0.1"',
+    '"DatapathType": "netdev", "IP4": "10.2.0.1"',
+    [
+      'f:10:46: error: BridgeController.Overlays.barn.NetDevice.DatapathType is "netdev": is only for BridgeProvider "OVS"',
+    ],
+  ],
+  [
+    'an address beside a bridge for applications',
+    '"IP4": "10.2.0.1", "PrefixLen": 16 }',
+    '"IP4": "10.2.0.1", "PrefixLen": 16 }, "AppBridge": {}',
+    [
+      'f:10:30: error: BridgeController.Overlays.barn.NetDevice.IP4: belongs to AppBridge, which holds the address of this host',
+    ],
+  ],
+  [
+    'a bridge for applications of another provider, in a subnet of another overlay',
+    '"NetDevice": { "IP4": "10.2.0.1", "PrefixLen": 16 }',
+    '"AppBridge": { "BridgeProvider": "OVS", "IP4": "10.1.0.2", "PrefixLen": 16 }',
+    [
+      'f:10:48: error: BridgeController.Overlays.barn.AppBridge.BridgeProvider is "OVS": must be that of NetDevice, "LXBR"',
+      'f:10:62: error: BridgeController.Overlays.barn.AppBridge.IP4 is "10.1.0.2": is in a subnet that overlaps the one of overlay "farm"',
+    ],
+  ],
+  [
+    'a bridge for applications, and a spanning tree, without a bridge',
+    '"IP4": "10.2.0.1", "PrefixLen": 16 }',
+    '"BridgeProvider": "VNIC", "SwitchProtocol": "STP" }, "AppBridge": {}',
+    [
+      'f:10:74: error: BridgeController.Overlays.barn.NetDevice.SwitchProtocol is "STP": needs a bridge: BridgeProvider is "VNIC"',
+      'f:10:83: error: BridgeController.Overlays.barn.AppBridge: needs a bridge to be patched to: NetDevice.BridgeProvider is "VNIC"',
     ],
   ],
   [
@@ -241,6 +283,27 @@ const cases: readonly (readonly [string, string, string, readonly string[]])[] =
     [
       'f:9:73: error: BridgeController.Overlays.farm.NetDevice.MTU is 1279: is below 1280, which IPv6 needs',
     ],
+  ],
+  [
+    'policy ca without what it rests on',
+    '"LinkManager"',
+    '"Trust": { "Overlays": { "farm": { "Policy": "ca", "CaFile": "ca.pem" } } }, "LinkManager"',
+    ['f:7:36: error: Trust.Overlays.farm: needs CertFile for Policy "ca"'],
+  ],
+  [
+    'files of a CA for policy roster',
+    '"LinkManager"',
+    '"Trust": { "Overlays": { "farm": { "CaFile": "ca.pem", "CrlFile": "crl.pem" } } }, "LinkManager"',
+    [
+      'f:7:38: error: Trust.Overlays.farm.CaFile: is only for Policy "ca"',
+      'f:7:58: error: Trust.Overlays.farm.CrlFile: is only for Policy "ca"',
+    ],
+  ],
+  [
+    'a policy that does not exist',
+    '"LinkManager"',
+    '"Trust": { "Overlays": { "farm": { "Policy": "CA" } } }, "LinkManager"',
+    ['f:7:48: error: Trust.Overlays.farm.Policy is "CA": must be "roster" or "ca"'],
   ],
   [
     'several mistakes at once, in the order of the lines',

@@ -60,7 +60,9 @@ test('everything but server and account has a default', (t) => {
   assert.deepEqual(overlay?.trust, { policy: 'roster' });
   assert.deepEqual(overlay?.links, { stun: [], turn: [], ignoredNetInterfaces: [] });
   assert.deepEqual(overlay?.device, {
-    provider: 'lxbr',
+    provider: { kind: 'lxbr' },
+    spanningTree: false,
+    app: null,
     addresses: [],
     mtu: null,
     autoDelete: true,

@@ -38,3 +38,15 @@ export function maxFrameBytes(kind: DirectKind, family: 4 | 6, suite: Suite): nu
   const relay = kind === 'turn' ? channelDataHeaderBytes : 0;
   return udpPayloadBytes[family] - relay - recordOverhead[suite] - typeBytes;
 }
+
+/**
+ * Why the path is not a better one, or there is none, for the operator. `failures`: attempts in a
+ * row; `relays`: TURN servers that are known.
+ */
+export function pathNote(up: DirectKind | null, failures: number, relays: number): string | null {
+  if (up === 'turn') return 'no direct path was found: a relay carries the frames';
+  if (up !== null || failures === 0) return null;
+  return relays === 0
+    ? 'no direct path was found, and no TURN server is known that could relay'
+    : 'neither a direct path nor one by a TURN server was found';
+}

@@ -11,7 +11,7 @@ import { silentLogger } from '../../../../base/log.ts';
 import { createLocalApi } from '../../../../controller/local-api/index.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { sampleStatus } from '../../../support/sample-status.ts';
+import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('cli evio');
 
@@ -70,7 +70,12 @@ test('a wrong configuration is listed on standard output and exits 2', async (t)
 
 test('a controller is found by its configuration, and answers status, peers and version', async (t) => {
   const path = folder(t);
-  const deps = { status: async () => sampleStatus, tap: () => {}, version: '9.9.9' };
+  const deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '9.9.9',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());

@@ -29,15 +29,17 @@ test('the status shows what is wrong and what to do', () => {
     '              field-3@farm.example at xmpp.farm.example:5222',
     '              not-authorized [signal.auth-failed]',
     '              to do: correct Username or the password; the next try is minutes away, or at restart',
-    '  device      evbr-farm (TAP ev-farm), 10.77.0.12/16, MTU 1420, 02:00:5e:10:00:01',
+    '  device      evbr-farm (Linux bridge, TAP ev-farm), 10.77.0.12/16, MTU 1420, 02:00:5e:10:00:01',
     '  tunnels     up, process 4242',
     '  STUN        stun.farm.example:3478',
     '  TURN        none',
     '              no TURN server: peers behind symmetric NATs may stay unreachable',
     '  peers       1 of 2 online: 1 direct',
+    '  trust       roster, keys pinned when first seen',
     '  refused     barn-gw (eve@farm.example)',
     '              its key is not the pinned one [peer.untrusted]',
-    '              to do: see the reason; a changed key needs `evio trust accept`',
+    '              to do: see the reason; a key that was changed on purpose needs `evio trust accept`',
+    '              was it meant? evio trust accept --overlay farm --account eve@farm.example --name barn-gw --from 0123456789abcdef0123456789abcdef --to 00000000000000000000000000000bad',
   ]);
 });
 

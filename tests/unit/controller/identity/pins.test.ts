@@ -4,16 +4,18 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NodeId, OverlayId } from '../../../../base/ids.ts';
 import { silentLogger } from '../../../../base/log.ts';
+import { readNodeCertificate } from '../../../../base/node-certificate.ts';
 import {
-  acceptClaim,
   type Claim,
+  forgetPin,
   judgeClaim,
   maxPins,
   type Pin,
+  replacePin,
 } from '../../../../controller/identity/core/pins.ts';
 import { PinStore } from '../../../../controller/identity/index.ts';
 import { suite } from '../../../support/harness.ts';
-import { startMs, temporaryFolder } from '../../../support/identities.ts';
+import { load, startMs, temporaryFolder } from '../../../support/identities.ts';
 
 const test = suite('pins');
 const node = (n: number): NodeId => NodeId.parse(n.toString(16).padStart(32, '0'));
@@ -51,39 +53,57 @@ test('when all pins are in use a new peer is refused and no old pin dropped', ()
   assert.equal(judgeClaim(full, { ...alice, name: 'n0', node: node(10) }, firstSeen).kind, 'known');
 });
 
-test('an accepted key replaces the pin of its place and its own elsewhere', () => {
-  const bob: Claim = { ...alice, name: 'b', node: node(2) };
-  const both = acceptClaim(pins, bob, firstSeen);
-  assert.equal(both.length, 2);
-  const moved = acceptClaim(both, { ...bob, name: 'a' }, firstSeen);
-  assert.deepEqual(
-    moved.map((p) => [p.name, p.node]),
-    [['a', node(2)]],
-  );
+const change = { overlay: alice.overlay, account: alice.account, name: 'a' };
+
+test('a changed key is accepted only by naming the pinned one and the new one', () => {
+  const done = replacePin(pins, { ...change, from: node(1), to: node(9) }, firstSeen);
+  assert.deepEqual(done.kind === 'done' && done.pins.map((p) => [p.name, p.node]), [
+    ['a', node(9)],
+  ]);
+  const both = [...pins, { ...alice, name: 'b', node: node(2), firstSeen }];
+  for (const [wrong, why] of [
+    [{ from: node(7), to: node(9) }, /is pinned to .*1, not to .*7/],
+    [{ from: node(1), to: node(1) }, /both keys are/],
+    [{ from: node(1), to: node(2) }, /is pinned to node "b" .*: forget that first/],
+    [{ from: node(1), to: node(9), name: 'c' }, /no key is pinned for node "c"/],
+    [{ from: node(1), to: node(9), account: 'x@y' }, /no key is pinned/],
+  ] as const) {
+    const refused = replacePin(both, { ...change, ...wrong }, firstSeen);
+    assert.match(refused.kind === 'refused' ? refused.reason : refused.kind, why);
+  }
+});
+
+test('a pin is forgotten only by naming its key', () => {
+  const done = forgetPin(pins, { ...change, node: node(1) });
+  assert.deepEqual(done.kind === 'done' && done.pins, []);
+  assert.equal(forgetPin(pins, { ...change, node: node(2) }).kind, 'refused');
+  assert.equal(forgetPin(pins, { ...change, name: 'z', node: node(1) }).kind, 'refused');
 });
 
 const open = (stateDirectory: string): Promise<PinStore> =>
   PinStore.open({ stateDirectory, log: silentLogger, wallNow: () => startMs });
-const certificateDer = new Uint8Array();
 
 test('pins survive a restart, in a file that only we can read', async (t) => {
   const folder = temporaryFolder(t);
+  const { x509: certificate } = readNodeCertificate((await load(folder)).certificatePem);
+  const claim = (name: string, n: number) => ({ ...alice, name, node: node(n), certificate });
   const store = await open(folder);
-  for (let n = 1; n <= 20; n += 1) {
-    assert.ok(store.judge({ ...alice, name: `n${n}`, node: node(n), certificateDer }).accepted);
-  }
+  for (let n = 1; n <= 20; n += 1) assert.ok(store.judge(claim(`n${n}`, n)).accepted);
   await store.flush();
   assert.equal(statSync(join(folder, 'pins.json')).mode & 0o777, 0o600);
   const again = await open(folder);
   assert.deepEqual(again.list(), store.list());
-  assert.equal(
-    again.judge({ ...alice, name: 'n1', node: node(99), certificateDer }).accepted,
-    false,
-  );
-  await again.accept({ ...alice, name: 'n1', node: node(99) });
-  assert.ok(
-    (await open(folder)).judge({ ...alice, name: 'n1', node: node(99), certificateDer }).accepted,
-  );
+  const refused = again.judge(claim('n1', 99));
+  assert.equal(refused.accepted ? null : refused.pinned, node(1));
+  await assert.rejects(again.forget(claim('n1', 1)), /accepted with evio trust accept/);
+  await again.accept({ ...change, name: 'n1', from: node(1), to: node(99) });
+  const third = await open(folder);
+  assert.ok(third.judge(claim('n1', 99)).accepted);
+  assert.equal(third.holds(claim('n1', 1)).accepted, false);
+  assert.ok(third.holds(claim('n1', 99)).accepted);
+  await third.forget(claim('n1', 99));
+  assert.equal(third.holds(claim('n1', 99)).accepted, false, 'forgotten, and not pinned by asking');
+  assert.equal(third.list().length, 19);
 });
 
 for (const [what, text, message] of [

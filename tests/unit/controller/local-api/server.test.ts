@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../../../base/clock.ts';
 import { EvioError } from '../../../../base/errors.ts';
+import { NodeId, OverlayId } from '../../../../base/ids.ts';
 import { silentLogger } from '../../../../base/log.ts';
 import { Secret } from '../../../../base/secret.ts';
 import type { BusEvent } from '../../../../controller/events.ts';
@@ -25,7 +26,7 @@ import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts
 import type { Status } from '../../../../controller/local-api/schema.ts';
 import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { sampleStatus } from '../../../support/sample-status.ts';
+import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('local api');
 
@@ -44,7 +45,11 @@ function folder(t: T): string {
   return path;
 }
 
-async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promise<Bench> {
+async function serve(
+  t: T,
+  makeStatus: () => Status = () => sampleStatus,
+  trust: Deps['trust'] = noTrust,
+): Promise<Bench> {
   const path = folder(t);
   const taps = new Set<(event: BusEvent) => void>();
   const waiting: { readonly count: number; readonly done: () => void }[] = [];
@@ -54,6 +59,7 @@ async function serve(t: T, makeStatus: () => Status = () => sampleStatus): Promi
   const deps: Deps = {
     status: async () => makeStatus(),
     version: '1.2.3',
+    trust,
     tap: (signal, see) => {
       taps.add(see);
       tell();
@@ -122,17 +128,45 @@ test('only the owner may open the socket, and its folder', async (t) => {
   assert.equal(statSync(api.socketPath).mode & 0o777, 0o600);
 });
 
+test('a changed key is accepted by a request of the right form only', async (t) => {
+  const taken: unknown[] = [];
+  const trust: Deps['trust'] = {
+    ...noTrust,
+    accept: async (change) => void taken.push(change),
+  };
+  const { api } = await serve(t, undefined, trust);
+  const client = createClient(api.socketPath);
+  const [from, to] = [NodeId.parse('0'.repeat(32)), NodeId.parse('1'.repeat(32))];
+  const place = { overlay: OverlayId.parse('lab'), account: 'a@b', name: 'n' };
+  await client.acceptKey({ ...place, from, to });
+  assert.deepEqual(taken, [{ ...place, from, to }]);
+  assert.equal(await codeOf(client.forgetKey({ ...place, node: from })), 'request.invalid');
+  assert.equal(await codeOf(client.acceptKey({ ...place, name: '', from, to })), 'request.invalid');
+  assert.equal(taken.length, 1);
+  assert.deepEqual(await client.trust(), { overlays: [] });
+});
+
 test('a folder that others may write to is refused', async (t) => {
   const { path } = await serve(t);
   chmodSync(path, 0o777);
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });
 
 test('a second controller is refused, and the first goes on', async (t) => {
   const { api, path } = await serve(t);
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'already-running');
   assert.deepEqual(await createClient(api.socketPath).version(), { version: '1.2.3' });
@@ -147,7 +181,12 @@ test("a dead controller's socket is replaced", async (t) => {
   await once(spawn(process.execPath, ['-e', script]), 'close');
   assert.ok(existsSync(socketPath), 'the dead one left its socket');
   assert.equal(await codeOf(createClient(socketPath).status()), 'not-running');
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '2' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '2',
+  };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
   t.defer(() => api.close());
@@ -158,7 +197,12 @@ test('a file that is no socket is not removed', async (t) => {
   const { path } = await serve(t);
   const inner = mkdtempSync(join(path, 'x'));
   writeFileSync(join(inner, 'controller.sock'), 'precious');
-  const deps: Deps = { status: async () => sampleStatus, tap: () => {}, version: '' };
+  const deps: Deps = {
+    status: async () => sampleStatus,
+    tap: () => {},
+    trust: noTrust,
+    version: '',
+  };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
 });

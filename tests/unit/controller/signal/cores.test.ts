@@ -136,6 +136,13 @@ test('the first retry is quick, then they double from a second to the cap, with 
   assert.deepEqual(delays('signal.unreachable', 4, 0), [0, 500, 1_000, 2_000]);
 });
 
+test('without a network of its own a node looks for it at least every ten seconds', () => {
+  for (const code of ['signal.unresolvable', 'signal.no-network'] as const) {
+    const waits = delays(code, 9, 0.999999);
+    assert.deepEqual(waits, [1_000, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000, 10_000]);
+  }
+});
+
 test('with the longest wait and the longest try a node is back within a minute', () => {
   const [worst = 0] = delays('signal.unreachable', 99, 0.999999).slice(-1);
   assert.ok(worst + 10_000 < 60_000);

@@ -201,3 +201,59 @@ test('of strangers only the latest presences are kept, and none over a login', a
   members.advance(added('eve@lab.test'));
   assert.deepEqual(names(), []);
 });
+
+test('a peer that is no longer trusted is lost, as one that was removed', async (t) => {
+  const { me, bob, members, published, names } = await stage(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.rejudge();
+  assert.deepEqual(names(), ['signal.peerSeen']);
+  const [pin] = me.pins.list();
+  assert.ok(pin);
+  await me.pins.forget(pin);
+  members.rejudge();
+  members.rejudge();
+  assert.deepEqual(names(), ['signal.peerSeen', 'signal.peerLost', 'signal.peerRefused']);
+  const lost = published.find((e) => e.name === 'signal.peerLost');
+  assert.equal(lost?.event.reason, 'removed');
+  const before = members.counters.refusedMessages;
+  members.receiveMessage(say(bob, me, bobJid));
+  assert.equal(members.counters.refusedMessages, before + 1, 'its messages count for nothing');
+});
+
+test('a refused key is judged again by the last presence, and is in once it is accepted', async (t) => {
+  const { me, bob, members, published, names } = await stage(t);
+  const fresh = await makeAuthority(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(announce(fresh, `${bobJid}-new`));
+  const refused = published.find((e) => e.name === 'signal.peerRefused');
+  const [from, to] = [bob.identity.node, fresh.identity.node];
+  assert.deepEqual(refused?.event.change, { from, to });
+  members.rejudge();
+  assert.equal(names().length, 2, 'nothing has changed');
+  await me.pins.accept({ overlay, account: 'bob@lab.test', name: 'bob', from, to });
+  members.rejudge();
+  const seen = published.filter((e) => e.name === 'signal.peerSeen').map((e) => e.event.peer);
+  assert.deepEqual(seen, [from, to]);
+  assert.equal(members.jidOf(from), null);
+  assert.equal(members.jidOf(to), `${bobJid}-new`);
+});
+
+test('a refused one that has left or is no member any more is not judged again', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  const [fresh, other] = [await makeAuthority(t), await makeAuthority(t)];
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(announce(fresh, `${bobJid}-new`));
+  members.receivePresence(from(`${bobJid}-new`, leavePresence));
+  const place = { overlay, account: 'bob@lab.test', name: 'bob' };
+  await me.pins.accept({ ...place, from: bob.identity.node, to: fresh.identity.node });
+  members.rejudge();
+  assert.equal(names().filter((name) => name === 'signal.peerSeen').length, 1);
+  members.receivePresence(announce(other, `${bobJid}-other`));
+  members.advance({
+    kind: 'roster-changed',
+    items: [{ account: 'bob@lab.test', member: false }],
+  });
+  await me.pins.accept({ ...place, from: fresh.identity.node, to: other.identity.node });
+  members.rejudge();
+  assert.equal(names().filter((name) => name === 'signal.peerSeen').length, 1);
+});

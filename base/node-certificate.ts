@@ -1,10 +1,10 @@
 /**
- * Certificates of nodes as they are read. Owns the rule that a node id is a hash of the key; never
- * decides about trust.
+ * Certificates of nodes as they are read, by controller, tunnel process and configuration alike. Owns
+ * the rule that a node id is a hash of the key; never decides about trust.
  */
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
-import { messageOf } from '../../base/errors.ts';
-import { type NodeId, nodeIdFromBytes } from '../../base/ids.ts';
+import { messageOf } from './errors.ts';
+import { type NodeId, nodeIdFromBytes } from './ids.ts';
 
 /** Largest certificate of a node, bytes of DER: what an announcement can hold. */
 export const maxCertificateBytes = 3_072;
@@ -16,6 +16,7 @@ export interface NodeCertificate {
   readonly node: NodeId;
   readonly publicKey: KeyObject;
   readonly der: Uint8Array;
+  readonly x509: X509Certificate;
 }
 
 /** SubjectPublicKeyInfo of a P-256 key in its one canonical form, or null for any other key. */
@@ -46,5 +47,5 @@ export function readNodeCertificate(encoded: Uint8Array | string): NodeCertifica
   if (spki === null || !parsed.raw.includes(spki)) {
     throw new Error('the key of the certificate is not ECDSA P-256');
   }
-  return { node: nodeIdOfSpki(spki), publicKey: parsed.publicKey, der: parsed.raw };
+  return { node: nodeIdOfSpki(spki), publicKey: parsed.publicKey, der: parsed.raw, x509: parsed };
 }
