@@ -150,7 +150,7 @@ const appThere: readonly ObservedDevice[] = [
     mtu: 1400,
     addresses: vnic.addresses,
   }),
-  device({ name: patchInner, kind: 'veth', master: bridge, mtu: 9000 }),
+  device({ name: patchInner, kind: 'veth', master: bridge }),
   device({ name: patchOuter, kind: 'veth', master: appBridgeName(overlay) }),
 ];
 
