@@ -124,6 +124,7 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
       clock,
       random: Math.random,
       keyLogFile: process.env['EVIO_KEY_LOG_FILE'] ?? null,
+      rekeyMs: rekeyMs(process.env['EVIO_REKEY_MS']),
       overlays: config.overlays.map((overlay) => linksConfig(overlay, identity, trust)),
     }),
     topology: createTopology({ port: bus.port('topology'), self, overlays }),
@@ -198,6 +199,14 @@ function logEvents(bus: Bus, log: Logger): void {
     const peer = 'peer' in event ? event.peer : undefined;
     events.debug('event', { event: name, overlay, ...(peer === undefined ? {} : { peer }) });
   });
+}
+
+/** For laboratories, where an hour is too long to wait. */
+function rekeyMs(text: string | undefined): number | null {
+  if (text === undefined || text === '') return null;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 100 && value <= 3_600_000) return value;
+  throw new EvioError('config.invalid', `EVIO_REKEY_MS is ${text}, not 100…3600000`);
 }
 
 function checkRuntime(): void {

@@ -219,6 +219,7 @@ function peerStatus(
     upSinceMs: upAtMs === null ? null : Math.max(0, Math.round(wallMs - upAtMs)),
     lastError: session?.lastError ?? null,
     pathNote: session?.pathNote ?? null,
+    mtu: session?.mtu ?? null,
     cipher: session?.cipher ?? null,
     history: [...(session?.history ?? [])],
   };

@@ -16,6 +16,7 @@ import { type KernelEvents, watchNetwork } from './network/watch.ts';
 import type { Handlers, Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
+import { defaultRekeyRules } from './session/core/session-state.ts';
 import { type PeerTrust, peerProblem, readTrust } from './session/peer-certificate.ts';
 import { PeerSession, type SessionDeps, type SessionEvents } from './session/peer-session.ts';
 
@@ -127,6 +128,7 @@ class Tunnel {
       settings: () => this.#settings,
       trust: () => this.#trust,
       nextNumber: () => this.#number(),
+      rekey: params.rekey ?? defaultRekeyRules,
       loopback: deps.loopback,
       keyLog: (line) => this.#keyLog(keyLogFile, line),
     };
@@ -185,6 +187,7 @@ class Tunnel {
         ...this.#datapath.counters(),
         ...this.#switch.counters(),
         ...this.#counts,
+        associations: this.#byNumber.size,
         sockets: this.#router.size,
         unclaimedDatagrams: this.#router.unclaimed,
         refusedChecks: this.#router.refusedChecks,
@@ -229,10 +232,12 @@ class Tunnel {
     const { notify } = this.#deps;
     return {
       onDescription: (description) => notify('description', { peer, description }),
-      onInstalled: (number, frame) => {
+      onInstalled: (number) => {
         const session = this.#sessions.get(peer);
         if (session !== undefined) this.#byNumber.set(number, session);
-        this.#switch.installed(number, peer, frame);
+      },
+      onUsed: (number, maxFrameBytes, settled) => {
+        this.#switch.used(number, peer, maxFrameBytes, settled);
         this.#lookAtMtu();
       },
       onRemoved: (number) => {

@@ -19,6 +19,8 @@ export interface LinkManagerDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly keyLogFile: string | null;
+  /** Keys of sessions are replaced after so long; null: the default. For laboratories. */
+  readonly rekeyMs: number | null;
   readonly overlays: readonly LinksConfig[];
 }
 

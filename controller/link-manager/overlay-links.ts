@@ -64,6 +64,8 @@ export interface OverlayLinksDeps {
   readonly random: () => number;
   /** File for DTLS key logs in a laboratory, or null. */
   readonly keyLogFile: string | null;
+  /** Keys of sessions are replaced after so long; null: the default. */
+  readonly rekeyMs: number | null;
   readonly config: LinksConfig;
 }
 
@@ -243,7 +245,7 @@ export class OverlayLinks {
   }
 
   async #open(child: BridgeProcess): Promise<void> {
-    const { clock, config, keyLogFile } = this.#deps;
+    const { clock, config, keyLogFile, rekeyMs } = this.#deps;
     try {
       await child.client.ready;
       if (this.#device === null) return;
@@ -259,6 +261,7 @@ export class OverlayLinks {
           ignoredInterfaces: [...config.ignoredInterfaces],
           mtu: config.mtu,
           keyLogFile,
+          ...(rekeyMs === null ? {} : { rekey: { afterMs: rekeyMs, afterBytes: 2 ** 36 } }),
         },
         openTimeoutMs,
       );

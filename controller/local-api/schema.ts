@@ -85,6 +85,8 @@ export const PeerStatus = z.strictObject({
   }),
   /** Why the path is not a better one, when it is known. */
   pathNote: z.string().nullable(),
+  /** Largest IP packet that the path carries inside, as found by probes; null without a path. */
+  mtu: z.int().nullable(),
   /** DTLS cipher suite; null before the first handshake. */
   cipher: z.string().nullable(),
   rttMs: Count.nullable(),

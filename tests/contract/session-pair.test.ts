@@ -5,7 +5,15 @@
 import { strict as assert } from 'node:assert';
 import { loadavg } from 'node:os';
 import { exec } from '../../base/exec.ts';
-import { carry, connect, newBridge, type TestBridge, until } from '../support/bridge-pair.ts';
+import type { RecordKeys } from '../../tincan-bridge/datapath/datapath.ts';
+import {
+  carry,
+  connect,
+  newBridge,
+  noServers,
+  type TestBridge,
+  until,
+} from '../support/bridge-pair.ts';
 import { suite, type T } from '../support/harness.ts';
 import { newIdentity } from '../support/identity.ts';
 
@@ -171,4 +179,46 @@ test.unless(
     assert.ok(downMs < 30_000);
   },
   45_000,
+);
+
+test.unless(
+  why,
+  'keys are replaced inside the link, each time by others, and no copy of them is kept',
+  async (t) => {
+    const given: RecordKeys[] = [];
+    const seen = new Set<string>();
+    const onKeys = (keys: RecordKeys): void => {
+      given.push(keys);
+      for (const key of [keys.sendKey, keys.receiveKey]) seen.add(Buffer.from(key).toString('hex'));
+    };
+    const rekey = { afterMs: 200, afterBytes: 2 ** 36 };
+    const a = await newBridge(t, await newIdentity('a'), noServers, null, { rekey, onKeys });
+    const b = await newBridge(t, await newIdentity('b'), noServers, null, { rekey });
+    let described = 0;
+    carry(t, a, b);
+    carry(t, b, a);
+    await connect(a, b);
+    await connect(b, a);
+    await until(t, 'both online', () => a.ups.length === 1 && b.ups.length === 1);
+    const { deliver } = a;
+    a.deliver = (...args) => {
+      described += 1;
+      deliver(...args);
+    };
+    const before = await a.session(b.identity.nodeId);
+    await until(t, 'ten replacements', () => given.length >= 11, 10_000);
+    await until(t, 'wiped', () =>
+      given.every((keys) =>
+        [keys.sendKey, keys.sendIv, keys.receiveKey, keys.receiveIv].every((bytes) =>
+          bytes.every((byte) => byte === 0),
+        ),
+      ),
+    );
+    assert.equal(seen.size, 2 * given.length, 'no key is used twice: record numbers begin anew');
+    const after = await a.session(b.identity.nodeId);
+    assert.deepEqual(after?.path, before?.path);
+    assert.equal(a.downs.length + b.downs.length, 0);
+    assert.equal(described, 0, 'no signalling');
+  },
+  20_000,
 );

@@ -66,7 +66,8 @@ test('bridge and TAP stand with their addresses, and stop leaves nothing', async
     await run(['ip', '-details', 'link', 'show', 'ev-dev']),
     /master evbr-dev[\s\S]*vnet_hdr/,
   );
-  assert.match(await run(['ip', 'link', 'show', 'ev-dev']), /mtu 1420/);
+  assert.match(await run(['ip', 'link', 'show', 'ev-dev']), /mtu 9000/);
+  assert.match(await run(['ip', 'link', 'show', 'evbr-dev']), /mtu 1420/);
   await it.stop();
   assert.deepEqual(
     (await names(run)).filter((n) => n.includes('dev')),
@@ -104,9 +105,8 @@ test('the MTU follows the paths', async (t) => {
   await second.it.start();
   second.bus.port('links').publish('links.mtuChanged', { overlay, mtu: 1380 });
   await second.it.stop();
-  for (const device of ['ev-dev', 'evbr-dev']) {
-    assert.match(await run(['ip', 'link', 'show', device]), /mtu 1380/);
-  }
+  assert.match(await run(['ip', 'link', 'show', 'evbr-dev']), /mtu 1380/);
+  assert.match(await run(['ip', 'link', 'show', 'ev-dev']), /mtu 9000/);
 });
 
 test('a spanning tree is on where it is wanted, and off again', async (t) => {

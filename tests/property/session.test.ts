@@ -35,6 +35,8 @@ const timers: TimerId[] = [
   'retire-1',
   'retire-2',
   'retire-3',
+  'rekey',
+  'confirm',
 ];
 
 const input: fc.Arbitrary<Input> = fc.oneof(
@@ -55,6 +57,14 @@ const input: fc.Arbitrary<Input> = fc.oneof(
   }),
   fc.constant<Input>({ kind: 'network-changed' }),
   fc.record({ kind: fc.constant('ice-failed' as const), own: few, reason: fc.constant('x') }),
+  fc.record({ kind: fc.constant('heard' as const), number: fc.integer({ min: 1, max: 60 }) }),
+  fc.record({
+    kind: fc.constant('rekey-heard' as const),
+    number: fc.integer({ min: 1, max: 60 }),
+    id: fc.option(few),
+  }),
+  fc.record({ kind: fc.constant('rekey-secured' as const), id: few }),
+  fc.record({ kind: fc.constant('rekey-failed' as const), id: few, reason: fc.constant('x') }),
   fc.record({
     kind: fc.constant('insecure' as const),
     own: few,
@@ -91,9 +101,13 @@ test('no input crashes the machine, and its effects always balance', () => {
             assert.ok(ices.delete(effect.own), 'stopped what never was');
           if (effect.kind === 'pair-ice') assert.ok(ices.has(effect.own), 'paired what is gone');
           if (effect.kind === 'install') {
-            if (effect.replaces !== null) assert.ok(installed.has(effect.replaces));
             installed.add(effect.number);
             ices.delete(effect.own); // from now on it lives and ends with its association
+          }
+          if (effect.kind === 'use') {
+            assert.ok(installed.has(effect.number), 'used before it was installed');
+            if (effect.from !== null)
+              assert.ok(installed.has(effect.from), 'replaced what is gone');
           }
           if (effect.kind === 'remove') installed.delete(effect.number);
           if (effect.kind === 'up') {
@@ -128,6 +142,11 @@ test('control payloads round trip, and no bytes crash their decoder', () => {
       nonce: number,
       json: fc.string({ unit: 'grapheme' }),
     }),
+    fc.record({
+      kind: fc.constant('rekey' as const),
+      nonce: number,
+      datagram: fc.uint8Array({ maxLength: 1_400 }),
+    }),
   );
   fc.assert(
     fc.property(control, (c) => assert.deepEqual(decodeControl(encodeControl(c)), { ...c })),
@@ -135,7 +154,8 @@ test('control payloads round trip, and no bytes crash their decoder', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
       const decoded = decodeControl(bytes);
-      assert.equal(decoded !== null, bytes.length >= 9 && [1, 2, 3, 4].includes(bytes[0] ?? 0));
+      const [kind = 0] = bytes;
+      assert.equal(decoded !== null, bytes.length >= 9 && [1, 2, 3, 4, 5].includes(kind));
     }),
   );
 });

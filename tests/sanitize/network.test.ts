@@ -83,8 +83,8 @@ async function run(
   const bench = newBench(t, kind, await buildAddon(kind));
   const sites = await make(t);
   const ids = [await newIdentity('a'), await newIdentity('b')] as const;
-  const one = await startBridge(t, sites.a, ids[0], sites.serversOf('a'), bench.env);
-  const two = await startBridge(t, sites.b, ids[1], sites.serversOf('b'), bench.env);
+  const one = await startBridge(t, sites.a, ids[0], sites.serversOf('a'), {}, bench.env);
+  const two = await startBridge(t, sites.b, ids[1], sites.serversOf('b'), {}, bench.env);
   carryBetween(one, ids[0], () => two);
   carryBetween(two, ids[1], () => one);
   await one.client.call('connect', { peer: ids[1].nodeId }, 2_000);

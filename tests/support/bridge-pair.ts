@@ -8,7 +8,7 @@ import { exec } from '../../base/exec.ts';
 import { InterfaceName, type NodeId, OverlayId } from '../../base/ids.ts';
 import { silentLogger } from '../../base/log.ts';
 import { type Bridge, createBridge } from '../../tincan-bridge/bridge.ts';
-import type { Datapath } from '../../tincan-bridge/datapath/datapath.ts';
+import type { Datapath, RecordKeys } from '../../tincan-bridge/datapath/datapath.ts';
 import { createHandshake, createNativeDatapath } from '../../tincan-bridge/datapath/native.ts';
 import type { SessionDescription } from '../../tincan-bridge/protocol/description.ts';
 import type {
@@ -46,7 +46,9 @@ export async function newBridge(
   identity: TestIdentity,
   servers: IceServers = noServers,
   trust: Params<'open'>['trust'] = null,
+  more: Partial<Params<'open'>> & { readonly onKeys?: (keys: RecordKeys) => void } = {},
 ): Promise<TestBridge> {
+  const { onKeys = () => {}, ...open } = more;
   const tap = `evs${process.pid % 100_000}x${made++}`;
   await exec(['ip', 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
   t.defer(async () => {
@@ -67,7 +69,11 @@ export async function newBridge(
         const native = createNativeDatapath(options);
         const sendFrame: Datapath['sendFrame'] = (session, type, frame) =>
           !crashed && native.sendFrame(session, type, frame);
-        return { ...native, sendFrame };
+        const addSession: Datapath['addSession'] = (options) => {
+          onKeys(options.keys);
+          native.addSession(options);
+        };
+        return { ...native, sendFrame, addSession };
       },
       createHandshake,
       clock: systemClock,
@@ -97,6 +103,7 @@ export async function newBridge(
     ignoredInterfaces: [],
     mtu: null,
     keyLogFile: null,
+    ...open,
   });
   t.defer(() => self.bridge.stop());
   return self;

@@ -9,7 +9,7 @@ import { Duplex } from 'node:stream';
 import { exec } from '../../base/exec.ts';
 import { InterfaceName, OverlayId } from '../../base/ids.ts';
 import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/client.ts';
-import type { IceServers, Notification } from '../../tincan-bridge/protocol/schema.ts';
+import type { IceServers, Notification, Params } from '../../tincan-bridge/protocol/schema.ts';
 import { until } from './bridge-pair.ts';
 import type { T } from './harness.ts';
 import type { TestIdentity } from './identity.ts';
@@ -105,6 +105,7 @@ export async function startBridge(
   ns: string,
   identity: TestIdentity,
   servers: IceServers,
+  more: Partial<Params<'open'>> = {},
   env: Readonly<Record<string, string>> = {},
 ): Promise<BridgeProcess> {
   const main = join(import.meta.dirname, '..', '..', 'tincan-bridge', 'main.js');
@@ -154,6 +155,7 @@ export async function startBridge(
       mtu: null,
       trust: null,
       keyLogFile: null,
+      ...more,
     },
     5_000,
   );

@@ -60,7 +60,7 @@ export interface SessionOptions {
 
 /** What is done with frames for or from a station. */
 export type Station =
-  /** Frames to it go over the session; frames from it must come over the session. */
+  /** Frames to it go over the session; frames from it must come over one with the same peer. */
   | { readonly kind: 'session'; readonly session: SessionNumber }
   /** It is behind the TAP: frames from a session that claim it as source are dropped (`spoofed`). */
   | { readonly kind: 'local' }

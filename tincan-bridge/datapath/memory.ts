@@ -165,7 +165,7 @@ class Twin implements MemoryDatapath {
     }
     checkKeys(options.keys);
     this.#sessions.set(session, {
-      options,
+      options: { ...options, keys: structuredClone(options.keys) }, // the caller wipes its own
       path,
       sockets,
       maxFrameBytes: Math.min(maxFrameBytes, maxPlaintextBytes - 1),
@@ -488,7 +488,7 @@ class Twin implements MemoryDatapath {
     if (
       entry === undefined ||
       station === undefined ||
-      (station.kind === 'session' && station.session !== session)
+      (station.kind === 'session' && !this.#samePeer(station.session, session))
     ) {
       this.#up({ kind: 'frame-in', reason: 'source', session, frame });
       return;
@@ -500,6 +500,12 @@ class Twin implements MemoryDatapath {
     entry.usedAtMs = this.#nowMs();
     if (station.kind === 'drop') this.#counters.dropped++;
     else this.deliverFrame(frame);
+  }
+
+  /** Keys are replaced under way: a station is behind a node, whichever association it came by. */
+  #samePeer(one: number, other: number): boolean {
+    const peerOf = (n: number): NodeId | undefined => this.#sessions.get(n)?.options.peer;
+    return one === other || peerOf(one) === peerOf(other);
   }
 
   #handleEnvelope(session: number, payload: Uint8Array): void {

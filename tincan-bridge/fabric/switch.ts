@@ -18,7 +18,10 @@ export type FrameUpcall = Extract<Upcall, { readonly kind: 'frame-out' | 'frame-
 
 interface Member {
   readonly node: NodeId;
+  /** Larger frames are answered. */
   readonly maxFrameBytes: number;
+  /** What the devices' MTU may count on. */
+  readonly settledBytes: number;
 }
 
 export class Switch {
@@ -50,10 +53,15 @@ export class Switch {
   }
 
   /** An association carries frames of the node from now on; stations stay (`replaceSession`). */
-  installed(session: SessionNumber, node: NodeId, maxFrameBytes: number): void {
+  used(session: SessionNumber, node: NodeId, maxFrameBytes: number, settled: boolean): void {
     const before = this.#numbers.get(node);
+    const settledBytes = this.#members.get(before ?? session)?.settledBytes ?? maxFrameBytes;
     if (before !== undefined) this.#members.delete(before);
-    this.#members.set(session, { node, maxFrameBytes });
+    this.#members.set(session, {
+      node,
+      maxFrameBytes,
+      settledBytes: settled ? maxFrameBytes : settledBytes,
+    });
     this.#numbers.set(node, session);
   }
 
@@ -84,7 +92,7 @@ export class Switch {
 
   /** Largest frames of the members, for the MTU. */
   maxFrames(): readonly number[] {
-    return [...this.#members.values()].map((member) => member.maxFrameBytes);
+    return [...this.#members.values()].map((member) => member.settledBytes);
   }
 
   counters(): Readonly<Record<string, number>> {

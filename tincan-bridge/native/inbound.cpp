@@ -212,8 +212,10 @@ void Inbound::handleFrame(SessionEntry& session, uint8_t* frame, size_t length,
                           bool checksumUndone) {
   if (length < kEthernetBytes || (frame[6] & 1)) return counters_->dropped.add();
   Station* source = tables_.station(macKey(frame + 6));
+  // Any association with the node that the station is behind: keys are replaced under way.
   if (source == nullptr ||
-      (source->kind == StationKind::kSession && source->session != &session))
+      (source->kind == StationKind::kSession && source->session != &session &&
+       source->session->session->peer != session.session->peer))
     return upcalls_->frameIn(session.session->number, checksumUndone, frame, length, counters_);
   if (source->kind == StationKind::kLocal) {  // not a use of it: a peer must not keep it alive
     counters_->spoofed.add();

@@ -68,6 +68,8 @@ export const SessionStatus = z.strictObject({
   cipher: z.string().max(64).nullable(),
   /** Why the path is not a better one, when it is known. */
   pathNote: z.string().max(300).nullable(),
+  /** Largest IP packet that the path carries inside, as found by probes; null without a path. */
+  mtu: z.int().nullable(),
   /** The last transitions, newest last. */
   history: z.array(z.strictObject({ agoMs: z.number(), what: z.string().max(200) })).max(64),
 });
@@ -100,6 +102,10 @@ export const methods = {
       mtu: z.int().min(576).max(9_000).nullable(),
       /** Folder for DTLS key logs (NSS format), for captures in a laboratory; null: none. */
       keyLogFile: z.string().max(255).nullable(),
+      /** Keys are replaced by so many milliseconds or bytes; without: 60 minutes, 2^36 bytes. */
+      rekey: z
+        .strictObject({ afterMs: z.int().min(100), afterBytes: z.int().min(65_536) })
+        .optional(),
     }),
     result: z.strictObject({ mtu: z.int() }),
   },

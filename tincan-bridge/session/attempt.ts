@@ -1,25 +1,16 @@
 /**
  * The resources of one attempt: its ICE agent and, on a validated pair, its DTLS handshake. Owns
- * their lives and the handshake's clock; decides nothing. It outlives the set-up: the association
- * made by it uses its sockets until it is removed.
+ * their lives; decides nothing. It outlives the set-up: the associations made over it use its sockets
+ * until the last of them is removed.
  */
-import { messageOf } from '../../base/errors.ts';
 import type { SessionNonce } from '../../base/ids.ts';
-import type { RecordKeys } from '../datapath/datapath.ts';
-import type { Handshake, HandshakeOptions, HandshakeState } from '../datapath/handshake.ts';
+import type { Handshake, HandshakeOptions } from '../datapath/handshake.ts';
 import type { IceDeps, IceOptions, SelectedPath } from '../ice/agent.ts';
 import { IceAttempt } from '../ice/ice-attempt.ts';
-import { lingerMs } from './core/timers.ts';
+import { HandshakeDrive, type Secured } from './handshake-drive.ts';
 
 /** Flights that may wait until the handshake begins: the peer may be validated before us. */
 const maxEarly = 4;
-
-export interface Secured {
-  readonly keys: RecordKeys;
-  readonly peerCertificate: Uint8Array;
-  readonly cipher: string;
-  readonly keyLogLine: string | null;
-}
 
 export interface AttemptEvents {
   readonly onCandidates: () => void;
@@ -35,7 +26,6 @@ export class Attempt {
   /** Only a direct path is sought. */
   readonly direct: boolean;
   selected: SelectedPath | null = null;
-  secured: Secured | null = null;
   /** Candidates in the last description that was sent, -1 before the first. */
   described = -1;
   /** A description is about to be sent. */
@@ -44,8 +34,7 @@ export class Attempt {
   readonly #events: AttemptEvents;
   readonly #life = new AbortController();
   #early: Uint8Array[] = [];
-  #handshake: Handshake | null = null;
-  #clockwork = new AbortController();
+  #drive: HandshakeDrive | null = null;
 
   constructor(
     own: SessionNonce,
@@ -71,6 +60,10 @@ export class Attempt {
     });
   }
 
+  get secured(): Secured | null {
+    return this.#drive?.secured ?? null;
+  }
+
   get closed(): boolean {
     return this.#life.signal.aborted;
   }
@@ -83,10 +76,13 @@ export class Attempt {
     create: (options: HandshakeOptions) => Handshake,
     options: HandshakeOptions,
   ): void {
-    if (this.#handshake !== null || this.closed) return;
-    const handshake = create(options);
-    this.#handshake = handshake;
-    this.#drive(handshake, () => handshake.start());
+    if (this.#drive !== null || this.closed) return;
+    this.#drive = new HandshakeDrive(create(options), this.#deps.clock, {
+      send: (datagram) => this.ice.send(datagram),
+      onSecured: (secured) => this.#events.onSecured(secured),
+      onInsecure: (reason) => this.#events.onInsecure(reason),
+    });
+    this.#drive.start();
     for (const bytes of this.#early.splice(0)) this.#record(bytes);
   }
 
@@ -94,49 +90,13 @@ export class Attempt {
   async close(): Promise<void> {
     if (this.closed) return;
     this.#life.abort();
-    this.#endHandshake();
+    this.#drive?.close();
     this.#early = [];
-    this.secured = null;
     await this.ice.close();
   }
 
   #record(bytes: Uint8Array): void {
-    const handshake = this.#handshake;
-    if (handshake !== null) this.#drive(handshake, () => handshake.feed(bytes));
-    else if (this.secured === null && this.#early.length < maxEarly) this.#early.push(bytes);
-  }
-
-  #drive(handshake: Handshake, act: () => HandshakeState): void {
-    if (this.#handshake !== handshake) return;
-    let state: HandshakeState;
-    try {
-      state = act();
-      for (const datagram of handshake.take()) this.ice.send(datagram);
-    } catch (error) {
-      state = { state: 'failed', reason: messageOf(error) };
-    }
-    this.#clockwork.abort();
-    this.#clockwork = new AbortController();
-    const deadlineMs = state.state === 'failed' ? null : handshake.deadlineMs();
-    if (deadlineMs !== null) {
-      this.#deps.clock.after(Math.max(1, deadlineMs), this.#clockwork.signal, () =>
-        this.#drive(handshake, () => handshake.expire()),
-      );
-    }
-    if (state.state === 'failed' && this.secured === null) {
-      this.#endHandshake();
-      this.#events.onInsecure(state.reason);
-    } else if (state.state === 'done' && this.secured === null) {
-      const { keys, peerCertificate, cipher } = state;
-      this.secured = { keys, peerCertificate, cipher, keyLogLine: handshake.keyLogLine() };
-      this.#deps.clock.after(lingerMs, this.#life.signal, () => this.#endHandshake());
-      this.#events.onSecured(this.secured);
-    }
-  }
-
-  #endHandshake(): void {
-    this.#clockwork.abort();
-    this.#handshake?.close();
-    this.#handshake = null;
+    if (this.#drive !== null) this.#drive.feed(bytes);
+    else if (this.#early.length < maxEarly) this.#early.push(bytes);
   }
 }

@@ -13,9 +13,15 @@ import type { Handshake, HandshakeOptions } from '../datapath/handshake.ts';
 import type { DatagramRouter } from '../ice/router.ts';
 import { SessionDescription } from '../protocol/description.ts';
 import type { IceServers, Notification, SessionStatus } from '../protocol/schema.ts';
-import { Attempt, type Secured } from './attempt.ts';
-import { decodeControl, encodeControl } from './core/control.ts';
-import { maxFrameBytes, pathKind } from './core/path.ts';
+import { Attempt } from './attempt.ts';
+import {
+  controlBytes,
+  decodeControl,
+  encodeControl,
+  handshakeId,
+  handshakeNonce,
+} from './core/control.ts';
+import { ethernetHeaderBytes, maxFrameBytes, pathKind } from './core/path.ts';
 import { pathNote, unreachableNote } from './core/path-note.ts';
 import { nextSession } from './core/session.ts';
 import {
@@ -23,10 +29,13 @@ import {
   type Input,
   initialSession,
   phaseOf,
+  type RekeyRules,
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
 import { handshakeRetransmitMs } from './core/timers.ts';
+import { HandshakeDrive, type Secured, wipeKeys } from './handshake-drive.ts';
+import { PathProbe } from './path-probe.ts';
 import { type PeerTrust, peerProblem } from './peer-certificate.ts';
 import { Traffic } from './traffic.ts';
 
@@ -61,6 +70,8 @@ export interface SessionDeps {
   /** The overlay's CA and what it has revoked, or null where peers are pinned. */
   readonly trust: () => PeerTrust | null;
   readonly nextNumber: () => SessionNumber;
+  /** When keys are to be replaced. */
+  readonly rekey: Omit<RekeyRules, 'begins'>;
   /** Loopback addresses are candidates: tests only. */
   readonly loopback: boolean;
   readonly keyLog: (line: string) => void;
@@ -68,8 +79,13 @@ export interface SessionDeps {
 
 export interface SessionEvents {
   readonly onDescription: (description: SessionDescription) => void;
-  /** An association carries frames of at most so many bytes from now on. */
-  readonly onInstalled: (number: SessionNumber, maxFrameBytes: number) => void;
+  /** An association receives from now on. */
+  readonly onInstalled: (number: SessionNumber) => void;
+  /**
+   * The association carries frames of at most so many bytes from now on. `settled`: the MTU of the
+   * devices should follow; else the size is a passing one, of a search.
+   */
+  readonly onUsed: (number: SessionNumber, maxFrameBytes: number, settled: boolean) => void;
   readonly onRemoved: (number: SessionNumber) => void;
   readonly onUp: (path: PathSummary, setUpMs: number) => void;
   readonly onPathChanged: (path: PathSummary) => void;
@@ -81,6 +97,15 @@ const noPath: PathSummary = { kind: 'none', local: '', remote: '' };
 /** Copies of a bye. */
 const byeCopies = 3;
 
+/** An association in the datapath, and the attempt whose sockets it uses. */
+interface Association {
+  readonly attempt: Attempt;
+  readonly path: PathSummary;
+  readonly cipher: string;
+  /** Largest frame that the kind of path allows. */
+  readonly most: number;
+}
+
 export class PeerSession {
   readonly peer: NodeId;
   readonly #deps: SessionDeps;
@@ -88,13 +113,15 @@ export class PeerSession {
   readonly #log: Logger;
   readonly #life = new AbortController();
   readonly #attempts = new Map<SessionNonce, Attempt>();
-  /** Associations in the datapath and the attempts whose sockets they use. */
-  readonly #installed = new Map<SessionNumber, Attempt>();
+  readonly #installed = new Map<SessionNumber, Association>();
   readonly #closing = new Set<Promise<void>>();
   readonly #timers = new Map<TimerId, AbortController>();
   readonly #history: Array<{ readonly atMs: number; readonly what: string }> = [];
   readonly #pings = new Map<bigint, number>();
   readonly #traffic = new Traffic();
+  readonly #probe: PathProbe;
+  /** The last handshake inside the link; a done one lingers, to answer a peer that lost its end. */
+  #rekey: { readonly id: SessionNonce; readonly drive: HandshakeDrive } | null = null;
   readonly #queue: Input[] = [];
   #running = false;
   #path: PathSummary = noPath;
@@ -108,7 +135,18 @@ export class PeerSession {
     this.#deps = deps;
     this.#events = events;
     this.#log = deps.log.child('session', { peer });
-    this.#state = initialSession(peer, deps.clock.now());
+    const rules = { ...deps.rekey, begins: !this.#isServer };
+    this.#state = initialSession(peer, deps.clock.now(), rules);
+    this.#probe = new PathProbe({
+      clock: deps.clock,
+      send: (payload) => this.#sendControl(this.#currentNumber(), payload),
+      onFits: (bytes, settled) => this.#fits(bytes, settled),
+    });
+  }
+
+  /** The smaller node id is DTLS server, of attempts and inside the link. */
+  get #isServer(): boolean {
+    return this.#deps.me < this.peer;
   }
 
   connect(): void {
@@ -137,6 +175,8 @@ export class PeerSession {
     this.#sayBye();
     this.#input({ kind: 'unwanted', reason });
     this.#life.abort();
+    this.#probe.end();
+    this.#stopRekey();
     for (const timer of this.#timers.values()) timer.abort();
     for (const number of [...this.#installed.keys()]) this.#remove(number);
     for (const own of [...this.#attempts.keys()]) this.#drop(own);
@@ -145,25 +185,38 @@ export class PeerSession {
 
   /** A control payload that was opened with an association of this peer. */
   control(number: SessionNumber, bytes: Uint8Array): void {
+    if (number !== this.#currentNumber()) this.#input({ kind: 'heard', number });
     const control = decodeControl(bytes);
     if (control === null) return; // of a later version, or nonsense of an authenticated peer
-    if (control.kind === 'ping') {
-      this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
-      return;
+    switch (control.kind) {
+      case 'ping':
+        this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
+        return;
+      case 'bye':
+        // On an association that was replaced it says nothing about the session.
+        if (number === this.#currentNumber()) this.ended('it was closed on the far side');
+        return;
+      case 'rekey': {
+        const id = handshakeId(control.nonce);
+        this.#input({ kind: 'rekey-heard', number, id });
+        if (id !== null && this.#rekey?.id === id) this.#rekey.drive.feed(control.datagram);
+        return;
+      }
+      case 'description': {
+        const heard = descriptionIn(control.json);
+        if (heard !== null) this.describe(heard);
+        return;
+      }
+      case 'pong':
+        this.#answered(control.nonce);
     }
-    if (control.kind === 'bye') {
-      // On an association that was replaced it says nothing about the session.
-      if (number === this.#currentNumber()) this.ended('it was closed on the far side');
-      return;
-    }
-    if (control.kind === 'description') {
-      const heard = descriptionIn(control.json);
-      if (heard !== null) this.describe(heard);
-      return;
-    }
-    const sentMs = this.#pings.get(control.nonce);
+  }
+
+  #answered(nonce: bigint): void {
+    if (this.#probe.answered(nonce)) return;
+    const sentMs = this.#pings.get(nonce);
     if (sentMs === undefined) return;
-    this.#pings.delete(control.nonce);
+    this.#pings.delete(nonce);
     this.#traffic.measured(this.#deps.clock.now() - sentMs);
   }
 
@@ -174,10 +227,11 @@ export class PeerSession {
 
   /** Spares the peer the wait for its liveness checks; some copies, since datagrams get lost. */
   #sayBye(): void {
-    const number = this.#currentNumber();
-    if (number === null) return;
     const bye = encodeControl({ kind: 'bye', nonce: 0n });
-    for (let copy = 0; copy < byeCopies; copy += 1) this.#sendControl(number, bye);
+    // Under all keys: the peer heeds those that it uses, which may not be ours yet.
+    for (let copy = 0; copy < byeCopies; copy += 1) {
+      for (const number of this.#installed.keys()) this.#sendControl(number, bye);
+    }
   }
 
   status(): SessionStatus {
@@ -200,6 +254,7 @@ export class PeerSession {
       lastError: this.#explained(lastError),
       cipher: this.#cipher,
       pathNote: this.#pathNote(),
+      mtu: up === null ? null : this.#probe.fits - ethernetHeaderBytes,
       history: this.#history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
   }
@@ -215,7 +270,7 @@ export class PeerSession {
   #pathNote(): string | null {
     if (this.#state.link.kind === 'down') return this.#cause?.slice(0, 300) ?? null;
     const number = this.#currentNumber();
-    const attempt = number === null ? undefined : this.#installed.get(number);
+    const attempt = number === null ? undefined : this.#installed.get(number)?.attempt;
     if (attempt?.selected == null) return null;
     return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis)?.slice(0, 300) ?? null;
   }
@@ -271,7 +326,19 @@ export class PeerSession {
         this.#startHandshake(effect.own);
         return;
       case 'install':
-        this.#install(effect.own, effect.number, effect.replaces);
+        this.#install(effect.own, effect.number, effect.rekey);
+        return;
+      case 'use':
+        this.#use(effect.number, effect.from);
+        return;
+      case 'start-rekey':
+        this.#startRekey(effect.id, effect.base);
+        return;
+      case 'stop-rekey':
+        if (this.#rekey?.id === effect.id) this.#stopRekey();
+        return;
+      case 'ask-rekey':
+        this.#sendRekey(effect.number, null, new Uint8Array(0));
         return;
       case 'remove':
         this.#remove(effect.number);
@@ -284,6 +351,8 @@ export class PeerSession {
         this.#events.onPathChanged(this.#path);
         return;
       case 'down':
+        this.#probe.end();
+        this.#stopRekey();
         this.#events.onDown(effect.reason);
         return;
       case 'ask':
@@ -301,7 +370,7 @@ export class PeerSession {
   #startIce(own: SessionNonce, direct: boolean): void {
     const { servers, ignoredInterfaces } = this.#deps.settings();
     const options = {
-      controlling: this.#deps.me < this.peer,
+      controlling: this.#isServer,
       servers,
       directOnly: direct,
       ignoredInterfaces,
@@ -319,25 +388,23 @@ export class PeerSession {
       },
       onSelected: () => this.#input({ kind: 'validated', own }),
       onIceFailed: (reason) => this.#input({ kind: 'ice-failed', own, reason }),
-      onSecured: (secured) => this.#secured(own, secured),
+      onSecured: (secured) => {
+        const problem = this.#problemOf(secured);
+        if (problem === null) this.#input({ kind: 'secured', own, relayed: isRelayed(attempt) });
+        else this.#input({ kind: 'insecure', own, reason: problem, refused: true });
+      },
       onInsecure: (reason) => this.#input({ kind: 'insecure', own, reason, refused: false }),
     });
     this.#attempts.set(own, attempt);
     attempt.start();
   }
 
-  #secured(own: SessionNonce, { peerCertificate, keyLogLine }: Secured): void {
+  #problemOf({ peerCertificate, keyLogLine }: Secured): string | null {
     const { clock, trust } = this.#deps;
     const problem = peerProblem(peerCertificate, this.peer, trust(), clock.wallNow());
-    if (problem !== null) {
-      this.#log.warn('peer was refused', { reason: problem });
-      this.#input({ kind: 'insecure', own, reason: problem, refused: true });
-      return;
-    }
-    if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
-    const selected = this.#attempts.get(own)?.selected;
-    const relayed = selected != null && pathKind(selected.facts) === 'turn';
-    this.#input({ kind: 'secured', own, relayed });
+    if (problem !== null) this.#log.warn('peer was refused', { reason: problem });
+    else if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
+    return problem;
   }
 
   #drop(own: SessionNonce): void {
@@ -387,45 +454,107 @@ export class PeerSession {
   }
 
   #startHandshake(own: SessionNonce): void {
-    const { certificate, key, me } = this.#deps;
-    this.#attempts.get(own)?.startHandshake(this.#deps.createHandshake, {
-      role: me < this.peer ? 'server' : 'client',
-      certificate,
-      key,
-      maxDatagramBytes: handshakeDatagramBytes,
-      retransmitMs: handshakeRetransmitMs,
-      preferChaCha: false,
-    });
+    const options = this.#handshakeOptions(handshakeDatagramBytes);
+    this.#attempts.get(own)?.startHandshake(this.#deps.createHandshake, options);
   }
 
-  #install(own: SessionNonce, number: SessionNumber, replaces: SessionNumber | null): void {
+  #handshakeOptions(maxDatagramBytes: number): HandshakeOptions {
+    const { certificate, key } = this.#deps;
+    return {
+      role: this.#isServer ? 'server' : 'client',
+      certificate,
+      key,
+      maxDatagramBytes,
+      retransmitMs: handshakeRetransmitMs,
+      preferChaCha: false,
+    };
+  }
+
+  /** A handshake whose datagrams are control payloads of the association `base`. */
+  #startRekey(id: SessionNonce, base: SessionNumber): void {
+    this.#stopRekey();
+    const room = this.#probe.fits - controlBytes;
+    const options = this.#handshakeOptions(Math.min(handshakeDatagramBytes, room));
+    const drive = new HandshakeDrive(this.#deps.createHandshake(options), this.#deps.clock, {
+      send: (datagram) => this.#sendRekey(base, id, datagram),
+      onSecured: (secured) => {
+        const problem = this.#problemOf(secured);
+        if (problem === null) this.#input({ kind: 'rekey-secured', id });
+        else this.#input({ kind: 'rekey-failed', id, reason: problem });
+      },
+      onInsecure: (reason) => this.#input({ kind: 'rekey-failed', id, reason }),
+    });
+    this.#rekey = { id, drive };
+    if (!this.#isServer) drive.start();
+  }
+
+  #sendRekey(number: SessionNumber, id: SessionNonce | null, datagram: Uint8Array): void {
+    const nonce = handshakeNonce(id);
+    this.#sendControl(number, encodeControl({ kind: 'rekey', nonce, datagram }));
+  }
+
+  #stopRekey(): void {
+    this.#rekey?.drive.close();
+    this.#rekey = null;
+  }
+
+  #install(own: SessionNonce, number: SessionNumber, rekey: SessionNonce | null): void {
     const attempt = this.#attempts.get(own);
-    const { selected, secured } = attempt ?? {};
-    if (attempt === undefined || selected == null || secured == null) return;
-    const { datapath } = this.#deps;
+    const drive = rekey !== null && this.#rekey?.id === rekey ? this.#rekey.drive : attempt;
+    const selected = attempt?.selected ?? null;
+    const secured = drive?.secured ?? null;
+    if (attempt === undefined || selected === null || secured === null) return;
     const kind = pathKind(selected.facts);
-    const frame = maxFrameBytes(kind, selected.facts.family, secured.keys.suite);
-    datapath.addSession({
+    const most = maxFrameBytes(kind, selected.facts.family, secured.keys.suite);
+    this.#deps.datapath.addSession({
       session: number,
       peer: this.peer,
       keys: secured.keys,
       path: selected.path,
       sockets: attempt.ice.sockets,
-      maxFrameBytes: frame,
+      maxFrameBytes: most,
     });
-    if (replaces !== null) datapath.replaceSession(replaces, number);
-    this.#installed.set(number, attempt);
-    this.#path = { kind, local: selected.local, remote: selected.remote };
-    this.#cipher = secured.cipher.slice(0, 64);
-    this.#events.onInstalled(number, frame);
+    wipeKeys(secured.keys);
+    const path = { kind, local: selected.local, remote: selected.remote };
+    this.#installed.set(number, { attempt, path, most, cipher: secured.cipher.slice(0, 64) });
+    this.#events.onInstalled(number);
+  }
+
+  /** Frames go over the association; what was found out about its path holds for its new keys. */
+  #use(number: SessionNumber, from: SessionNumber | null): void {
+    const next = this.#installed.get(number);
+    if (next === undefined) return;
+    const samePath = from !== null && this.#installed.get(from)?.attempt === next.attempt;
+    this.#path = next.path;
+    this.#cipher = next.cipher;
+    const { fits, settled } = samePath ? this.#probe : { fits: next.most, settled: true };
+    if (samePath) this.#limit(number, fits);
+    if (from !== null) this.#deps.datapath.replaceSession(from, number);
+    this.#events.onUsed(number, fits, settled);
+    if (!samePath) this.#probe.begin(next.most);
+  }
+
+  #fits(bytes: number, settled: boolean): void {
+    const number = this.#currentNumber();
+    if (number === null) return;
+    this.#limit(number, bytes);
+    this.#events.onUsed(number, bytes, settled);
+  }
+
+  #limit(number: SessionNumber, bytes: number): void {
+    const { attempt } = this.#installed.get(number) ?? {};
+    const path = attempt?.selected?.path;
+    if (attempt === undefined || path === undefined) return;
+    this.#deps.datapath.setPath(number, path, attempt.ice.sockets, bytes);
   }
 
   #remove(number: SessionNumber): void {
-    const attempt = this.#installed.get(number);
+    const gone = this.#installed.get(number);
     this.#installed.delete(number);
     this.#deps.datapath.removeSession(number);
     this.#events.onRemoved(number);
-    if (attempt !== undefined) this.#drop(attempt.own);
+    const used = [...this.#installed.values()].some(({ attempt }) => attempt === gone?.attempt);
+    if (gone !== undefined && !used) this.#drop(gone.attempt.own);
   }
 
   #ask(number: SessionNumber): void {
@@ -436,24 +565,39 @@ export class PeerSession {
     this.#sendControl(number, encodeControl({ kind: 'ping', nonce }));
   }
 
-  #sendControl(number: SessionNumber, bytes: Uint8Array): void {
-    if (!this.#installed.has(number)) return;
-    // One that is not sent is a lost one: the next tick asks again.
-    this.#deps.datapath.sendFrame(number, 'control', { bytes, offload: null });
+  #sendControl(number: SessionNumber | null, bytes: Uint8Array): boolean {
+    if (number === null || !this.#installed.has(number)) return false;
+    // One that is not sent is a lost one: it is repeated.
+    return this.#deps.datapath.sendFrame(number, 'control', { bytes, offload: null });
   }
 
   #schedule(id: TimerId, atMs: number): void {
     this.#timers.get(id)?.abort();
     const timer = new AbortController();
     this.#timers.set(id, timer);
-    const { clock, datapath } = this.#deps;
+    const { clock } = this.#deps;
     clock.after(Math.max(0, Math.ceil(atMs - clock.now())), timer.signal, () => {
       this.#timers.delete(id);
-      const { link } = this.#state;
-      const counters = link.kind === 'up' ? datapath.sessionCounters(link.number) : null;
-      if (id === 'tick' && counters !== null) this.#traffic.sample(counters, clock.now());
-      this.#input({ kind: 'timer', id, heardAgoMs: counters?.receivedAgoMs ?? -1 });
+      this.#elapsed(id);
     });
+  }
+
+  #elapsed(id: TimerId): void {
+    const { datapath, clock } = this.#deps;
+    const number = this.#subjectOf(id);
+    const counters = number === null ? null : datapath.sessionCounters(number);
+    if (id === 'tick' && counters !== null) {
+      this.#traffic.sample(counters, clock.now());
+      this.#probe.tick(counters.sentBytes, counters.sendErrors);
+    }
+    const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
+    this.#input({ kind: 'timer', id, heardAgoMs: counters?.receivedAgoMs ?? -1, usedBytes });
+  }
+
+  /** The association that a timer is about. */
+  #subjectOf(id: TimerId): SessionNumber | null {
+    if (id.startsWith('retire-')) return Number(id.slice('retire-'.length));
+    return id === 'confirm' ? (this.#state.standby?.number ?? null) : this.#currentNumber();
   }
 
   #note(what: string): void {
@@ -462,6 +606,9 @@ export class PeerSession {
     if (this.#history.length > historyLength) this.#history.shift();
   }
 }
+
+const isRelayed = ({ selected }: Attempt): boolean =>
+  selected !== null && pathKind(selected.facts) === 'turn';
 
 /** A description that came in-band, or null when it is none. */
 function descriptionIn(json: string): SessionDescription | null {

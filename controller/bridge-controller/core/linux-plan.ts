@@ -35,6 +35,13 @@ export type LinuxPlan =
 
 type Observed = readonly ObservedDevice[];
 
+/**
+ * A Linux bridge drops what is wider than the port that it must leave by, in silence. So the TAP takes
+ * what any guest sends, and the switch behind it answers "too big"; the bridge device, by which this
+ * host itself sends, has the MTU of the paths.
+ */
+const widestPort = 9_000;
+
 export function planLinux(wish: DeviceWish, observed: Observed): LinuxPlan {
   const refusal = refuse(wish, observed);
   if (refusal !== null) return { kind: 'refused', refusal };
@@ -53,7 +60,7 @@ export function planLinux(wish: DeviceWish, observed: Observed): LinuxPlan {
             ...planBridge(wish, bridge, find(observed, bridge.name)),
             ...planPort(tap, bridge.name, seen),
           ]),
-      ...planMtu(tap, mtu, seen),
+      ...planMtu(tap, bridge === null ? mtu : Math.max(mtu, widestPort), seen),
       ...planUp(tap, seen),
       ...(bridge === null || app === null ? [] : planApp(wish, bridge, app, observed)),
       ...planAddresses(holder, wish.addresses, find(observed, holder)?.addresses ?? []),

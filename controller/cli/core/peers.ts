@@ -79,6 +79,7 @@ export function formatPeer(screen: Screen, peer: PeerStatus): readonly string[] 
     ['up for', peer.upSinceMs === null ? '-' : formatDuration(peer.upSinceMs)],
     ['path', path.local === '' ? formatPath(path) : `${formatPath(path)} from ${path.local}`],
     ['why', peer.pathNote ?? '-'],
+    ['mtu', peer.mtu === null ? '-' : String(peer.mtu)],
     ['cipher', peer.cipher ?? '-'],
     ['round trip', formatRtt(peer.rttMs)],
     ['sent', `${formatBytes(peer.sentBytes)}, now ${formatRate(peer.sentBitsPerSecond)}`],

@@ -69,9 +69,13 @@ test('a wanted session gathers, describes itself, pairs, secures and is up', () 
   assert.deepEqual(run.at(10, heard(nonce(1))).kinds(), ['pair-ice']);
   assert.equal(phaseOf(run.state), 'connecting');
   assert.deepEqual(run.at(50, { kind: 'validated', own: nonce(1) }).kinds(), ['start-handshake']);
-  assert.deepEqual(run.at(60, { kind: 'secured', own: nonce(1) }).kinds(), ['install', 'up']);
+  assert.deepEqual(run.at(60, { kind: 'secured', own: nonce(1) }).kinds(), [
+    'install',
+    'use',
+    'up',
+  ]);
   assert.equal(phaseOf(run.state), 'online');
-  assert.deepEqual(run.effects[0], { kind: 'install', own: nonce(1), number: 5, replaces: null });
+  assert.deepEqual(run.effects[0], { kind: 'install', own: nonce(1), number: 5, rekey: null });
 });
 
 test('being described to, a session answers and pairs in one step', () => {
@@ -134,11 +138,14 @@ test('a peer that starts anew gets a new attempt beside the link, which takes ov
   const own = nonce(5);
   run.at(1_050, { kind: 'validated', own });
   run.at(1_060, { kind: 'secured', own });
-  assert.deepEqual(run.kinds(), ['install', 'path-changed']);
-  assert.equal(run.timer('retire-4'), 1_060 + timers.retireMs);
-  run.at(1_060 + timers.retireMs, { kind: 'timer', id: 'retire-4', heardAgoMs: 0 });
+  assert.deepEqual(run.kinds(), ['install'], 'the peer may not have the keys yet');
+  run.at(1_062, { kind: 'heard', number: 7 });
+  assert.deepEqual(run.effects[0], { kind: 'use', number: 7, from: 4 });
+  assert.deepEqual(run.kinds(), ['use', 'path-changed']);
+  assert.equal(run.timer('retire-4'), 1_062 + timers.retireMs);
+  run.at(1_062 + timers.retireMs, { kind: 'timer', id: 'retire-4', heardAgoMs: -1 });
   assert.deepEqual(run.effects, [{ kind: 'remove', number: 4 }]);
-  run.at(1_060 + timers.retireMs, { kind: 'timer', id: 'retire-7', heardAgoMs: 0 });
+  run.at(1_062 + timers.retireMs, { kind: 'timer', id: 'retire-7', heardAgoMs: 0 });
   assert.deepEqual(run.effects, [], 'the one in use is never retired');
 });
 

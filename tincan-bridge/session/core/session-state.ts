@@ -14,10 +14,18 @@
  *   link:  down ──keys──► up ──heard nothing──► up, suspect ──dead──► down
  *                          ▲                        │
  *                          └── heard, or replaced ──┘
+ *
+ * Make before break: while a link is up, new keys (of an attempt, or of a handshake inside the link,
+ * `rekey`) wait as `standby`. They only receive until the peer has been heard under them, which proves
+ * that it can open them; then they carry frames and the old ones retire:
+ *
+ *   rekey:    none ──due──► asked | running ──keys──► none
+ *   standby:  null ──keys──► waiting ──heard──► null (link.number), old number: retiring ──► removed
  */
 import type { NodeId, SessionNonce } from '../../../base/ids.ts';
 import type { Step } from '../../../base/machine.ts';
 import { type Heard, idle, type Negotiation } from './negotiation.ts';
+import { rekeyBytes, rekeyMs } from './timers.ts';
 
 export type Setup =
   | { readonly kind: 'none' }
@@ -48,10 +56,55 @@ export type Link =
       readonly sought: number;
     };
 
+/** Keys that are installed and wait until the peer has been heard under them. */
+export interface Standby {
+  /** Attempt whose sockets they use. */
+  readonly own: SessionNonce;
+  readonly number: number;
+  readonly by: 'attempt' | 'rekey';
+  /** The path of the attempt leads through a relay. */
+  readonly relayed: boolean;
+  readonly deadlineMs: number;
+}
+
+/** A handshake inside the link. The DTLS client begins; the other side can only ask it to. */
+export type Rekey =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'asked'; readonly deadlineMs: number }
+  | {
+      readonly kind: 'running';
+      readonly id: SessionNonce;
+      readonly base: number;
+      readonly deadlineMs: number;
+    };
+
+export interface RekeyRules {
+  /** This side is DTLS client. */
+  readonly begins: boolean;
+  readonly afterMs: number;
+  readonly afterBytes: number;
+}
+export const defaultRekeyRules: RekeyRules = {
+  begins: false,
+  afterMs: rekeyMs,
+  afterBytes: rekeyBytes,
+};
+
 export interface SessionState {
   readonly peer: NodeId;
   readonly setup: Setup;
   readonly link: Link;
+  readonly standby: Standby | null;
+  readonly rekey: Rekey;
+  /** The last handshake inside the link, its begin, and failures in a row. */
+  readonly rekeyed: {
+    readonly id: SessionNonce | null;
+    readonly atMs: number;
+    readonly failures: number;
+  };
+  readonly rules: RekeyRules;
+  /** Replaced associations that still receive, oldest first, and when they end at the latest. */
+  readonly retiring: ReadonlyArray<{ readonly number: number; readonly untilMs: number }>;
   readonly negotiation: Negotiation;
   /** Attempts that failed in a row. */
   readonly failures: number;
@@ -75,6 +128,8 @@ export type TimerId =
   | 'ask'
   | 'tick'
   | 'improve'
+  | 'rekey'
+  | 'confirm'
   | `retire-${number}`;
 
 export type Input =
@@ -93,9 +148,23 @@ export type Input =
       readonly reason: string;
       readonly refused: boolean;
     }
-  | { readonly kind: 'timer'; readonly id: TimerId; readonly heardAgoMs: number }
   /** Addresses or default routes of this host changed. */
   | { readonly kind: 'network-changed' }
+  /** Something was opened with an association that is not the one in use. */
+  | { readonly kind: 'heard'; readonly number: number }
+  /** A datagram of a handshake came in over the link; null: the peer asks us to begin one. */
+  | { readonly kind: 'rekey-heard'; readonly number: number; readonly id: SessionNonce | null }
+  /** The handshake inside the link is done and the peer is who it should be, or it failed. */
+  | { readonly kind: 'rekey-secured'; readonly id: SessionNonce }
+  | { readonly kind: 'rekey-failed'; readonly id: SessionNonce; readonly reason: string }
+  | {
+      readonly kind: 'timer';
+      readonly id: TimerId;
+      /** Since the last record of the association in use, or of the one that the timer is about. */
+      readonly heardAgoMs: number;
+      /** Bytes under the keys in use, the larger direction. */
+      readonly usedBytes?: number;
+    }
   | { readonly kind: 'ended'; readonly reason: string }
   | { readonly kind: 'unwanted'; readonly reason: string };
 
@@ -127,8 +196,14 @@ export type Effect =
       readonly kind: 'install';
       readonly own: SessionNonce;
       readonly number: number;
-      readonly replaces: number | null;
+      /** The handshake inside the link that the keys are from; null: the attempt's own. */
+      readonly rekey: SessionNonce | null;
     }
+  /** Frames go over the association from now on, and no more over `from`. */
+  | { readonly kind: 'use'; readonly number: number; readonly from: number | null }
+  | { readonly kind: 'start-rekey'; readonly id: SessionNonce; readonly base: number }
+  | { readonly kind: 'stop-rekey'; readonly id: SessionNonce }
+  | { readonly kind: 'ask-rekey'; readonly number: number }
   | { readonly kind: 'remove'; readonly number: number }
   | { readonly kind: 'up'; readonly setUpMs: number }
   | { readonly kind: 'path-changed' }
@@ -139,10 +214,19 @@ export type Effect =
 
 export type SessionStep = Step<SessionState, Effect>;
 
-export const initialSession = (peer: NodeId, nowMs: number): SessionState => ({
+export const initialSession = (
+  peer: NodeId,
+  nowMs: number,
+  rules: RekeyRules = defaultRekeyRules,
+): SessionState => ({
   peer,
   setup: { kind: 'none' },
   link: { kind: 'down' },
+  standby: null,
+  rekey: { kind: 'none' },
+  rekeyed: { id: null, atMs: nowMs, failures: 0 },
+  rules,
+  retiring: [],
   negotiation: idle,
   failures: 0,
   starts: [],

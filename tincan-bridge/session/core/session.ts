@@ -6,9 +6,23 @@
  */
 import type { SessionNonce } from '../../../base/ids.ts';
 import { stay, step } from '../../../base/machine.ts';
-import { backoffMs, improveMs } from './backoff.ts';
+import { backoffMs } from './backoff.ts';
+import { improveLater } from './improve.ts';
 import { lookAfterLink } from './liveness.ts';
 import { abandon, confirm, type Heard, hear, type Negotiation, open } from './negotiation.ts';
+import {
+  addStandby,
+  isWorn,
+  onConfirmTimer,
+  onHeard,
+  onRekeyFailed,
+  onRekeyHeard,
+  onRekeySecured,
+  onRekeyTimer,
+  onRetireTimer,
+  rekeyTimer,
+  withoutReplacements,
+} from './replacement.ts';
 import {
   type Effect,
   type Input,
@@ -19,7 +33,6 @@ import {
   type SessionState,
   type SessionStep,
   type Setup,
-  type TimerId,
 } from './session-state.ts';
 import {
   connectingMs,
@@ -27,9 +40,9 @@ import {
   endedMs,
   firstAskMs,
   offeredMs,
+  rekeyFailuresAllowed,
   repeatFirstMs,
   repeatMaxMs,
-  retireMs,
   securingMs,
   stableMs,
   startsAllowed,
@@ -56,13 +69,21 @@ export function nextSession(state: SessionState, input: Input, at: Moment): Sess
     case 'insecure':
       if (!isBuilding(state, input.own)) return stay(state, 'of an attempt that was given up');
       return fail(state, input.reason, input.refused, at);
+    case 'heard':
+      return onHeard(state, input.number, at);
+    case 'rekey-heard':
+      return onRekeyHeard(state, input.number, input.id, at);
+    case 'rekey-secured':
+      return onRekeySecured(state, input.id, at);
+    case 'rekey-failed':
+      return onRekeyFailed(state, input.id, input.reason, at);
     case 'timer':
-      return onTimer(state, input.id, input.heardAgoMs, at);
+      return onTimer(state, input, at);
     case 'ended':
       return onEnded(state, input.reason, at);
     case 'unwanted': {
-      const ending = tearDown(state, input.reason);
-      return step({ ...initialSession(state.peer, at.nowMs), setup: { kind: 'none' } }, ...ending);
+      const { effects } = tearDown(state, input.reason);
+      return step(initialSession(state.peer, at.nowMs, state.rules), ...effects);
     }
   }
 }
@@ -72,6 +93,10 @@ const building = (setup: Setup): Building | null =>
   setup.kind === 'none' || setup.kind === 'pause' ? null : setup;
 const isBuilding = (state: SessionState, own: SessionNonce): boolean =>
   building(state.setup)?.own === own;
+
+/** No attempt is under way, and none has just brought keys. */
+const isIdle = ({ setup, standby }: SessionState): boolean =>
+  setup.kind === 'none' && standby?.by !== 'attempt';
 
 const note = (what: string): Effect => ({ kind: 'note', what });
 
@@ -200,10 +225,14 @@ function onSecured(
 ): SessionStep {
   if (!isBuilding(state, own)) return stay(state, 'of an attempt that was given up');
   const { nowMs, number } = at;
-  const { link } = state;
-  const next: SessionState = {
-    ...state,
-    setup: { kind: 'none' },
+  const secured: SessionState = { ...state, setup: { kind: 'none' }, lastError: null };
+  // With a link the new keys wait: the peer may be done half a round trip after us.
+  if (state.link.kind === 'up') {
+    return addStandby(secured, { own, by: 'attempt', rekey: null, relayed }, at);
+  }
+  const up: SessionState = {
+    ...secured,
+    rekeyed: { id: null, atMs: nowMs, failures: 0 },
     link: {
       kind: 'up',
       own,
@@ -213,37 +242,19 @@ function onSecured(
       askedMs: nowMs,
       suspectSinceMs: null,
       relayed,
-      sought: relayed && link.kind === 'up' && link.relayed ? link.sought : 0,
+      sought: 0,
     },
-    lastError: null,
   };
-  const improve = relayed ? [improveLater(0, at)] : [];
-  // The peer may be done half a round trip after us, and cannot open anything before.
-  const ask: Effect = { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs };
-  if (link.kind === 'down') {
-    return step(
-      next,
-      { kind: 'install', own, number, replaces: null },
-      note('online'),
-      { kind: 'up', setUpMs: nowMs - state.wantedMs },
-      ask,
-      { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
-      ...improve,
-    );
-  }
-  // Records that are on their way are still opened, unless nothing came for seconds anyway.
-  const old: readonly Effect[] =
-    link.suspectSinceMs === null
-      ? [{ kind: 'timer', id: `retire-${link.number}`, atMs: nowMs + retireMs }]
-      : [{ kind: 'remove', number: link.number }];
   return step(
-    next,
-    { kind: 'install', own, number, replaces: link.number },
-    note('association replaced'),
-    { kind: 'path-changed' },
-    ask,
-    ...old,
-    ...improve,
+    up,
+    { kind: 'install', own, number, rekey: null },
+    { kind: 'use', number, from: null },
+    note('online'),
+    { kind: 'up', setUpMs: nowMs - state.wantedMs },
+    { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs },
+    { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
+    rekeyTimer(up, at),
+    ...(relayed ? [improveLater(0, at)] : []),
   );
 }
 
@@ -255,9 +266,13 @@ function onIceFailed(
 ): SessionStep {
   if (isBuilding(state, own)) return fail(state, reason, false, at);
   const { link } = state;
+  if (state.standby?.own === own && link.kind === 'up' && link.own !== own) {
+    // The keys in use stay; if their path is in doubt too, the next tick begins anew.
+    return step({ ...state, standby: null }, { kind: 'remove', number: state.standby.number });
+  }
   if (link.kind === 'down' || link.own !== own) return stay(state, 'of an attempt that is over');
   const suspect = { ...state, link: { ...link, suspectSinceMs: link.suspectSinceMs ?? at.nowMs } };
-  return state.setup.kind === 'none' ? begin(suspect, at, reason) : step(suspect);
+  return isIdle(state) ? begin(suspect, at, reason) : step(suspect);
 }
 
 /** The attempt is given up. A link that is up and healthy needs no other. */
@@ -300,21 +315,18 @@ function failDirect(
   );
 }
 
-const improveLater = (sought: number, { nowMs, random }: Moment): Effect => ({
-  kind: 'timer',
-  id: 'improve',
-  atMs: nowMs + improveMs(sought, random),
-});
-
 /** A relayed link seeks a direct path, unless something is being built anyway. */
 function onImprove(state: SessionState, at: Moment): SessionStep {
   const { link } = state;
   if (link.kind === 'down' || !link.relayed) return stay(state, 'not relayed any more');
-  if (state.setup.kind !== 'none') return step(state, improveLater(link.sought, at));
+  if (!isIdle(state)) return step(state, improveLater(link.sought, at));
   return begin(state, at, 'a direct path is sought', true);
 }
 
-function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Moment): SessionStep {
+type Timer = Input & { readonly kind: 'timer' };
+
+function onTimer(state: SessionState, timer: Timer, at: Moment): SessionStep {
+  const { id, heardAgoMs } = timer;
   const now = building(state.setup);
   switch (id) {
     case 'pause':
@@ -352,18 +364,23 @@ function onTimer(state: SessionState, id: TimerId, heardAgoMs: number, at: Momen
         { kind: 'ask', number: state.link.number },
       );
     case 'tick':
-      return onTick(state, heardAgoMs, at);
+      return onTick(state, timer, at);
     case 'improve':
       return onImprove(state, at);
-    default: {
-      const number = Number(id.slice('retire-'.length));
-      if (state.link.kind === 'up' && state.link.number === number) return stay(state, 'in use');
-      return step(state, { kind: 'remove', number });
-    }
+    case 'rekey':
+      return onRekeyTimer(state, at);
+    case 'confirm':
+      return onConfirmTimer(state, heardAgoMs, at);
+    default:
+      return onRetireTimer(state, Number(id.slice('retire-'.length)), heardAgoMs, at);
   }
 }
 
-function onTick(state: SessionState, heardAgoMs: number, at: Moment): SessionStep {
+function onTick(
+  state: SessionState,
+  { heardAgoMs, usedBytes = 0 }: Timer,
+  at: Moment,
+): SessionStep {
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
   const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heardAgoMs, at.nowMs);
   if (verdict === 'dead') return onDead(state, state.link, silentMs, at);
@@ -372,9 +389,12 @@ function onTick(state: SessionState, heardAgoMs: number, at: Moment): SessionSte
   const effects: readonly Effect[] = [
     ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
     { kind: 'timer', id: 'tick', atMs: at.nowMs + tickMs },
+    ...(isWorn(next, usedBytes) ? [{ kind: 'timer', id: 'rekey', atMs: at.nowMs } as const] : []),
   ];
-  if (verdict === 'healthy' || state.setup.kind !== 'none') return step(next, ...effects);
-  const begun = begin(next, at, `nothing heard for ${Math.round(silentMs)} ms`);
+  const worn = next.rekeyed.failures >= rekeyFailuresAllowed;
+  if ((verdict === 'healthy' && !worn) || !isIdle(state)) return step(next, ...effects);
+  const why = worn ? 'keys could not be replaced' : `nothing heard for ${Math.round(silentMs)} ms`;
+  const begun = begin({ ...next, rekeyed: { ...next.rekeyed, failures: 0 } }, at, why);
   return step(begun.state, ...effects, ...begun.effects);
 }
 
@@ -385,13 +405,14 @@ function onDead(
   at: Moment,
 ): SessionStep {
   const reason = `nothing heard for ${Math.round(silentMs / 1000)} s`;
+  const rest = withoutReplacements(state);
   const down: SessionState = {
-    ...state,
+    ...rest.state,
     link: { kind: 'down' },
     wantedMs: at.nowMs,
     lastError: reason,
   };
-  const effects = linkDown(link, reason);
+  const effects = [...rest.effects, ...linkDown(link, reason)];
   if (state.setup.kind !== 'none') return step(down, ...effects);
   const begun = begin(down, at, 'the session is dead');
   return step(begun.state, ...effects, ...begun.effects);
@@ -400,27 +421,32 @@ function onDead(
 function onEnded(state: SessionState, reason: string, at: Moment): SessionStep {
   const untilMs = at.nowMs + endedMs;
   const setup: Setup = { kind: 'pause', untilMs, deaf: false };
+  const why = `the peer ended the session: ${reason}`;
+  const ending = tearDown(state, why);
   return step(
     {
-      ...state,
+      ...ending.state,
       setup,
       link: { kind: 'down' },
       negotiation: abandon(state.negotiation),
       wantedMs: at.nowMs,
-      lastError: `the peer ended the session: ${reason}`,
+      lastError: why,
     },
-    ...tearDown(state, `the peer ended the session: ${reason}`),
+    ...ending.effects,
     { kind: 'timer', id: 'pause', atMs: untilMs },
   );
 }
 
 /** Ends what there is. The shell stops the ICE of an association when it removes it. */
-function tearDown(state: SessionState, reason: string): readonly Effect[] {
+function tearDown(state: SessionState, reason: string): SessionStep {
   const now = building(state.setup);
-  return [
+  const rest = withoutReplacements(state);
+  return step(
+    rest.state,
     ...(now === null ? [] : [{ kind: 'stop-ice', own: now.own } as const]),
+    ...rest.effects,
     ...(state.link.kind === 'up' ? linkDown(state.link, reason) : []),
-  ];
+  );
 }
 
 const linkDown = (link: Link & { readonly kind: 'up' }, reason: string): readonly Effect[] => [

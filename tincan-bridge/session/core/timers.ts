@@ -72,3 +72,28 @@ export const improveMaxMs = 48_000;
 
 /** Such an attempt: a path that opens within it is found, and a blocked one costs no more checks. */
 export const directMs = 7_000;
+/** Keys are replaced after this long (drawn from three quarters to all of it) … */
+export const rekeyMs = 3_600_000;
+/** … or so many bytes under one key; asked once in tickMs, hence begun well before. */
+export const rekeyBytes = 2 ** 36;
+export const rekeyBytesShare = 0.85;
+
+/** A peer that was asked to begin is asked again, and a rekeying that could not begin is tried again. */
+export const rekeyRepeatMs = 500;
+export const rekeyRetryMs = 1_000;
+
+/** Handshakes that a peer may begin in-band: each costs some milliseconds of this thread. */
+export const rekeySpacingMs = 25;
+
+/** After so many failures in a row the keys are replaced by way of a new ICE attempt. */
+export const rekeyFailuresAllowed = 3;
+
+/** An association that waits to be heard under is asked under this often … */
+export const confirmRepeatMs = 200;
+/** … and is given up after this long. */
+export const confirmMs = 10_000;
+
+/** Replaced associations that are kept; more end at once. */
+export const retiringAllowed = 32;
+/** A peer that goes on sending under old keys is opened for at most this long. */
+export const retireMaxMs = 30_000;

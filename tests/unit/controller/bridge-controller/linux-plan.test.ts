@@ -78,10 +78,16 @@ test('with a bridge the TAP is a port and the bridge holds the addresses', () =>
 });
 
 test('what stands already is left as it is', () => {
-  const tapThere = device({ master: bridge });
+  const tapThere = device({ master: bridge, mtu: 9000 });
   const bridgeThere = device({ name: bridge, kind: 'bridge', addresses: vnic.addresses });
   assert.deepEqual(lines(planLinux(lxbr, [tapThere, bridgeThere])), []);
   assert.deepEqual(lines(planLinux(vnic, [device({ addresses: vnic.addresses })])), []);
+});
+
+test('a port of the bridge takes what guests send, the bridge has the MTU of the paths', () => {
+  const made = lines(planLinux(lxbr, []));
+  assert.ok(made.includes('link set dev ev-lab mtu 9000'));
+  assert.ok(made.includes('link set dev evbr-lab mtu 1420'));
 });
 
 test('a changed MTU is the only change', () => {
@@ -136,7 +142,7 @@ test('a bridge for applications holds the addresses and is patched to the first 
 
 const { inner: patchInner, outer: patchOuter } = patchNames(overlay);
 const appThere: readonly ObservedDevice[] = [
-  device({ master: bridge }),
+  device({ master: bridge, mtu: 9000 }),
   device({ name: bridge, kind: 'bridge', mac: inner }),
   device({
     name: appBridgeName(overlay),
@@ -161,7 +167,7 @@ test('a bridge for applications that stands is left, and goes when it is no long
 
 test('a spanning tree is switched on and off', () => {
   const there = [
-    device({ master: bridge }),
+    device({ master: bridge, mtu: 9000 }),
     device({ name: bridge, kind: 'bridge', addresses: vnic.addresses }),
   ];
   const tree = { ...lxbr, bridge: { ...bridgeWish, spanningTree: true } };

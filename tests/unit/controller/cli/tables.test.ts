@@ -100,6 +100,7 @@ test('one peer is found by name or start of id, and shown with its history', () 
     '  up for      1 h 1 min',
     '  path        direct reflexive 192.0.2.7:4500 from 10.0.0.2:4500',
     '  why         -',
+    '  mtu         1420',
     '  cipher      ECDHE-ECDSA-AES128-GCM-SHA256',
     '  round trip  12 ms',
     '  sent        1.23 MB, now 4.20 Mbit/s',

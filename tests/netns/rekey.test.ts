@@ -1,0 +1,114 @@
+/** Keys are replaced under traffic, many times, and nobody inside notices. */
+import assert from 'node:assert/strict';
+import { suite, type T } from '../support/harness.ts';
+import { type PairOptions, type RoutedPair, startRoutedPair } from '../support/routed-pair.ts';
+import { waitFor } from '../support/scope.ts';
+import { type IperfResult, iperf } from '../support/traffic.ts';
+
+const test = suite('rekey');
+const why = process.getuid?.() === 0 ? null : 'needs root for namespaces';
+const often = { rekey: { afterMs: 200, afterBytes: 2 ** 36 } };
+
+const replaced = ({ bridges }: RoutedPair): number =>
+  Math.min(
+    ...bridges.map((b) => b.logs.filter(({ message }) => message === 'keys replaced').length),
+  );
+
+interface Run {
+  readonly pair: RoutedPair;
+  readonly tcp: IperfResult;
+  readonly lost: number;
+  readonly pings: number;
+}
+
+/** TCP at a rate that the machine carries easily, and a hundred pings a second beside it. */
+async function traffic(t: T, options: PairOptions, seconds: number): Promise<Run> {
+  const pair = await startRoutedPair(t, options);
+  const { lab } = pair;
+  const flags = ['-n', '-i', '0.01', '-W', '2', '10.77.0.2'];
+  await lab.exec('a', ['ping', '-c', '3', '-W', '2', '10.77.0.2']);
+  const ping = lab.spawn('a', ['ping', ...flags]);
+  const tcp = await iperf(lab, {
+    from: 'a',
+    to: 'b',
+    address: '10.77.0.2',
+    seconds,
+    bitrate: '200M',
+  });
+  ping.kill('SIGINT');
+  await ping.ended;
+  const totals = /(\d+) packets transmitted, (\d+) received/.exec(ping.log());
+  const [pings, received] = [Number(totals?.[1]), Number(totals?.[2])];
+  process.stdout.write(
+    `${replaced(pair)} replacements, ${tcp.mbps.toFixed(0)} Mbit/s, ${tcp.retransmits} retransmits, ` +
+      `${received}/${pings} pings\n`,
+  );
+  return { pair, tcp, pings, lost: pings - received };
+}
+
+let without: IperfResult | null = null;
+
+test.unless(
+  why,
+  'without a replacement this traffic loses nothing here',
+  async (t) => {
+    const { tcp, lost } = await traffic(t, {}, 8);
+    without = tcp;
+    assert.ok(lost <= 1, `${lost} pings lost`); // the last one may be on its way
+  },
+  40_000,
+);
+
+test.unless(
+  why,
+  'a hundred replacements cost no ping and no burst of retransmissions',
+  async (t) => {
+    const { pair, tcp, lost } = await traffic(t, { open: often }, 24);
+    assert.ok(replaced(pair) >= 100, `only ${replaced(pair)} replacements`);
+    assert.ok(lost <= 1, `${lost} pings lost`);
+    const usual = ((without?.retransmits ?? 0) * 24) / 8;
+    assert.ok(tcp.retransmits <= usual * 2 + 20, `${tcp.retransmits} retransmits, usual ${usual}`);
+    const { counters, sessions } = await pair.bridges[0].client.call('status', {}, 2_000);
+    assert.deepEqual(sessions[0]?.path, pair.bridges[0].ups[0]?.path, 'no new ICE attempt');
+    assert.equal(pair.bridges[0].ups.length, 1);
+    assert.ok((counters['associations'] ?? 0) <= 34, 'old associations end');
+  },
+  90_000,
+);
+
+test.unless(
+  why,
+  'the same through a relay',
+  async (t) => {
+    const { pair, lost } = await traffic(t, { open: often, relay: true }, 6);
+    assert.ok(replaced(pair) >= 20, `only ${replaced(pair)} replacements`);
+    assert.ok(lost <= 1, `${lost} pings lost`);
+  },
+  60_000,
+);
+
+test.unless(
+  why,
+  'so many bytes under one key are a reason, and the old keys are gone after the grace time',
+  async (t) => {
+    const open = { rekey: { afterMs: 3_600_000, afterBytes: 2 ** 24 } };
+    const pair = await startRoutedPair(t, { open });
+    await iperf(pair.lab, {
+      from: 'a',
+      to: 'b',
+      address: '10.77.0.2',
+      seconds: 2,
+      bitrate: '200M',
+    });
+    await waitFor('keys are replaced', () => replaced(pair) >= 1, { timeoutMs: 5_000 });
+    await waitFor(
+      'one association on either side',
+      async () => {
+        const all = await Promise.all(pair.bridges.map((b) => b.client.call('status', {}, 2_000)));
+        return all.every(({ counters }) => counters['associations'] === 1);
+      },
+      { timeoutMs: 20_000 },
+    );
+  },
+  60_000,
+);

@@ -1,0 +1,275 @@
+/**
+ * How new keys take the place of old ones while a link is up, without a lost packet: when a handshake
+ * inside the link begins, how new keys wait (`standby`), when they are used and when old ones end. Owns
+ * these transitions of the session machine; `session.ts` calls them.
+ *
+ * Only the DTLS client begins handshakes, the other side asks it to, so two ends that want new keys at
+ * once want the same handshake. New keys by an attempt beat those of a handshake inside the link.
+ */
+import type { SessionNonce } from '../../../base/ids.ts';
+import { stay, step } from '../../../base/machine.ts';
+import { improveLater } from './improve.ts';
+import type { Effect, Link, Moment, SessionState, SessionStep, Standby } from './session-state.ts';
+import {
+  confirmMs,
+  confirmRepeatMs,
+  firstAskMs,
+  rekeyBytesShare,
+  rekeyRepeatMs,
+  rekeyRetryMs,
+  rekeySpacingMs,
+  retireMaxMs,
+  retireMs,
+  retiringAllowed,
+  securingMs,
+} from './timers.ts';
+
+type Up = Link & { readonly kind: 'up' };
+
+/** When the keys that are used from now on are to be replaced: jittered, so that peers differ. */
+export const rekeyTimer = ({ rules }: SessionState, { nowMs, random }: Moment): Effect => ({
+  kind: 'timer',
+  id: 'rekey',
+  atMs: nowMs + Math.round(rules.afterMs * (0.75 + random / 4)),
+});
+
+/** Whether so many bytes under one key are reason to begin. */
+export const isWorn = ({ rules, rekey, standby }: SessionState, usedBytes: number): boolean =>
+  rekey.kind === 'none' && standby === null && usedBytes >= rules.afterBytes * rekeyBytesShare;
+
+/** Keys of the link are due, or what is under way is looked after. */
+export function onRekeyTimer(state: SessionState, at: Moment): SessionStep {
+  const { link, rekey, standby, rules, setup } = state;
+  if (link.kind === 'down') return stay(state, 'went down meanwhile');
+  const later = (afterMs: number): Effect => ({
+    kind: 'timer',
+    id: 'rekey',
+    atMs: at.nowMs + afterMs,
+  });
+  if (rekey.kind !== 'none' && at.nowMs >= rekey.deadlineMs) {
+    return giveUp(state, 'the handshake inside the link did not end', at);
+  }
+  if (rekey.kind === 'running') return step(state, later(rekey.deadlineMs - at.nowMs));
+  if (rekey.kind === 'asked') {
+    return step(state, { kind: 'ask-rekey', number: link.number }, later(rekeyRepeatMs));
+  }
+  // A path in doubt has other worries, and an attempt brings new keys anyway.
+  if (setup.kind !== 'none' || standby !== null || link.suspectSinceMs !== null) {
+    return step(state, later(rekeyRetryMs));
+  }
+  if (rules.begins) return start(state, link, at.nonce, at);
+  return step(
+    { ...state, rekey: { kind: 'asked', deadlineMs: at.nowMs + securingMs } },
+    { kind: 'ask-rekey', number: link.number },
+    later(rekeyRepeatMs),
+  );
+}
+
+function start(state: SessionState, link: Up, id: SessionNonce, { nowMs }: Moment): SessionStep {
+  const deadlineMs = nowMs + securingMs;
+  return step(
+    {
+      ...state,
+      rekey: { kind: 'running', id, base: link.number, deadlineMs },
+      rekeyed: { ...state.rekeyed, id, atMs: nowMs },
+    },
+    ...stopped(state),
+    { kind: 'start-rekey', id, base: link.number },
+    { kind: 'timer', id: 'rekey', atMs: deadlineMs },
+  );
+}
+
+/** The peer begins a handshake, or asks us to. */
+export function onRekeyHeard(
+  state: SessionState,
+  number: number,
+  id: SessionNonce | null,
+  at: Moment,
+): SessionStep {
+  const { link, rekey, rekeyed, rules, standby } = state;
+  if (link.kind === 'down' || number !== link.number) return stay(state, 'not over the link');
+  if (rules.begins !== (id === null)) return stay(state, 'not its part, or an answer of its part');
+  if (rekey.kind === 'running' && (id === null || id === rekey.id)) return stay(state, 'goes on');
+  if (id !== null && id === rekeyed.id) return stay(state, 'a repetition of the last one');
+  if (standby?.by === 'attempt') return stay(state, 'an attempt brings keys already');
+  if (id === null) return standby === null ? start(state, link, at.nonce, at) : stay(state, 'done');
+  if (at.nowMs - rekeyed.atMs < rekeySpacingMs) return stay(state, 'too many: it will be repeated');
+  const { state: next, effects } = withoutStandby(state, at);
+  const begun = start(next, link, id, at);
+  return step(begun.state, ...effects, ...begun.effects);
+}
+
+export function onRekeySecured(state: SessionState, id: SessionNonce, at: Moment): SessionStep {
+  const { link, rekey } = state;
+  if (link.kind === 'down' || rekey.kind !== 'running' || rekey.id !== id) {
+    return stay(state, 'of a handshake that was given up');
+  }
+  const keys = { own: link.own, by: 'rekey', rekey: id, relayed: link.relayed } as const;
+  return addStandby({ ...state, rekey: { kind: 'none' } }, keys, at);
+}
+
+export function onRekeyFailed(
+  state: SessionState,
+  id: SessionNonce,
+  reason: string,
+  at: Moment,
+): SessionStep {
+  const { rekey } = state;
+  if (rekey.kind !== 'running' || rekey.id !== id) return stay(state, 'given up already');
+  return giveUp(state, reason, at);
+}
+
+function giveUp(state: SessionState, reason: string, { nowMs }: Moment): SessionStep {
+  const failures = state.rekeyed.failures + 1;
+  return step(
+    { ...state, rekey: { kind: 'none' }, rekeyed: { ...state.rekeyed, failures } },
+    ...stopped(state),
+    { kind: 'note', what: `rekeying failed: ${reason}` },
+    { kind: 'timer', id: 'rekey', atMs: nowMs + rekeyRetryMs * 2 ** Math.min(failures, 5) },
+  );
+}
+
+const stopped = ({ rekey }: SessionState): readonly Effect[] =>
+  rekey.kind === 'running' ? [{ kind: 'stop-rekey', id: rekey.id }] : [];
+
+export interface NewKeys extends Pick<Standby, 'own' | 'by' | 'relayed'> {
+  /** The handshake inside the link that they are from. */
+  readonly rekey: SessionNonce | null;
+}
+
+/** New keys wait, receiving; what waited before retires. */
+export function addStandby(
+  state: SessionState,
+  { own, by, rekey, relayed }: NewKeys,
+  at: Moment,
+): SessionStep {
+  const { state: next, effects } = withoutStandby(state, at);
+  const { number, nowMs } = at;
+  // The DTLS client is done last: the peer has its keys already, and answers at once.
+  const ask: readonly Effect[] = state.rules.begins ? [{ kind: 'ask', number }] : [];
+  return step(
+    {
+      ...next,
+      rekey: { kind: 'none' },
+      standby: { own, number, by, relayed, deadlineMs: nowMs + confirmMs },
+    },
+    ...effects,
+    ...(by === 'attempt' ? stopped(state) : []),
+    { kind: 'install', own, number, rekey },
+    ...ask,
+    { kind: 'timer', id: 'confirm', atMs: nowMs + confirmRepeatMs },
+  );
+}
+
+/** Keys that were superseded while they waited: the peer may use them already, so they retire. */
+function withoutStandby(state: SessionState, at: Moment): SessionStep {
+  const { standby } = state;
+  return standby === null
+    ? step(state)
+    : retire({ ...state, standby: null }, standby.number, at.nowMs);
+}
+
+/** The peer was heard under the waiting keys: it can open them, so frames go under them. */
+export function onHeard(state: SessionState, number: number, at: Moment): SessionStep {
+  const { standby, link } = state;
+  if (standby?.number !== number || link.kind === 'down') return stay(state, 'not awaited');
+  const { nowMs } = at;
+  const byAttempt = standby.by === 'attempt';
+  const next: SessionState = {
+    ...state,
+    standby: null,
+    rekeyed: { ...state.rekeyed, failures: 0 },
+    link: {
+      ...link,
+      own: standby.own,
+      number,
+      sinceMs: byAttempt ? nowMs : link.sinceMs,
+      unanswered: 0,
+      askedMs: nowMs,
+      suspectSinceMs: null,
+      relayed: standby.relayed,
+      sought: standby.relayed && link.relayed ? link.sought : 0,
+    },
+  };
+  // Records that are on their way are still opened, unless nothing came for seconds anyway.
+  const old: SessionStep =
+    link.suspectSinceMs === null
+      ? retire(next, link.number, nowMs)
+      : step(next, { kind: 'remove', number: link.number });
+  const told: readonly Effect[] = byAttempt
+    ? [{ kind: 'note', what: 'association replaced' }, { kind: 'path-changed' }]
+    : [{ kind: 'note', what: 'keys replaced' }];
+  return step(
+    old.state,
+    { kind: 'use', number, from: link.number },
+    ...told,
+    { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs },
+    rekeyTimer(next, at),
+    ...(byAttempt && standby.relayed ? [improveLater(0, at)] : []),
+    ...old.effects,
+  );
+}
+
+/** Asks again under the keys that wait, or gives them up. `heardAgoMs`: under those keys. */
+export function onConfirmTimer(state: SessionState, heardAgoMs: number, at: Moment): SessionStep {
+  const { standby } = state;
+  if (standby === null) return stay(state, 'in use, or given up');
+  if (heardAgoMs >= 0) return onHeard(state, standby.number, at); // frames came before our answer
+  if (at.nowMs < standby.deadlineMs) {
+    return step(
+      state,
+      { kind: 'ask', number: standby.number },
+      { kind: 'timer', id: 'confirm', atMs: at.nowMs + confirmRepeatMs },
+    );
+  }
+  const failures = state.rekeyed.failures + 1;
+  const { state: next, effects } = withoutStandby(state, at);
+  return step(
+    { ...next, rekeyed: { ...next.rekeyed, failures } },
+    ...effects,
+    { kind: 'note', what: 'nothing was heard under the new keys' },
+    { kind: 'timer', id: 'rekey', atMs: at.nowMs + rekeyRetryMs },
+  );
+}
+
+function retire(state: SessionState, number: number, nowMs: number): SessionStep {
+  const all = [...state.retiring, { number, untilMs: nowMs + retireMaxMs }];
+  const kept = all.slice(-retiringAllowed);
+  const ended = all.slice(0, all.length - kept.length);
+  return step(
+    { ...state, retiring: kept },
+    ...ended.map((old): Effect => ({ kind: 'remove', number: old.number })),
+    { kind: 'timer', id: `retire-${number}`, atMs: nowMs + retireMs },
+  );
+}
+
+/** Ends old keys unless the peer still uses them: it may not have heard us under the new ones. */
+export function onRetireTimer(
+  state: SessionState,
+  number: number,
+  heardAgoMs: number,
+  { nowMs }: Moment,
+): SessionStep {
+  const old = state.retiring.find((entry) => entry.number === number);
+  if (old === undefined) return stay(state, 'ended already');
+  const used = heardAgoMs >= 0 && heardAgoMs < retireMs;
+  if (used && nowMs < old.untilMs) {
+    const atMs = Math.min(old.untilMs, nowMs + retireMs - heardAgoMs);
+    return step(state, { kind: 'timer', id: `retire-${number}`, atMs });
+  }
+  const retiring = state.retiring.filter((entry) => entry.number !== number);
+  return step({ ...state, retiring }, { kind: 'remove', number });
+}
+
+/** What ends with the link, besides the link itself. */
+export function withoutReplacements(state: SessionState): SessionStep {
+  const numbers = [
+    ...(state.standby === null ? [] : [state.standby.number]),
+    ...state.retiring.map(({ number }) => number),
+  ];
+  return step(
+    { ...state, standby: null, retiring: [], rekey: { kind: 'none' } },
+    ...stopped(state),
+    ...numbers.map((number): Effect => ({ kind: 'remove', number })),
+  );
+}
