@@ -188,6 +188,7 @@ class Tunnel {
         ...this.#switch.counters(),
         ...this.#counts,
         associations: this.#byNumber.size,
+        rekeys: [...this.#sessions.values()].reduce((sum, { rekeys }) => sum + rekeys, 0),
         sockets: this.#router.size,
         unclaimedDatagrams: this.#router.unclaimed,
         refusedChecks: this.#router.refusedChecks,

@@ -126,6 +126,7 @@ export class PeerSession {
   #running = false;
   #path: PathSummary = noPath;
   #cipher: string | null = null;
+  #rekeys = 0;
   /** Why the last attempt that failed found no path. */
   #cause: string | null = null;
   #state: SessionState;
@@ -167,6 +168,11 @@ export class PeerSession {
 
   ended(reason: string): void {
     this.#input({ kind: 'ended', reason });
+  }
+
+  /** How often keys were replaced inside the link. */
+  get rekeys(): number {
+    return this.#rekeys;
   }
 
   /** Ends everything of this peer. Idempotent. */
@@ -528,7 +534,10 @@ export class PeerSession {
     this.#path = next.path;
     this.#cipher = next.cipher;
     const { fits, settled } = samePath ? this.#probe : { fits: next.most, settled: true };
-    if (samePath) this.#limit(number, fits);
+    if (samePath) {
+      this.#rekeys += 1;
+      this.#limit(number, fits);
+    }
     if (from !== null) this.#deps.datapath.replaceSession(from, number);
     this.#events.onUsed(number, fits, settled);
     if (!samePath) this.#probe.begin(next.most);
