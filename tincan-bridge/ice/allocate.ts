@@ -15,6 +15,11 @@ import { StreamTransport } from './stream-transport.ts';
 
 /** The next server is asked as well after this: one is there within half a second at most. */
 const stepMs = 200;
+/**
+ * Before a transport that costs more: datagrams in a stream wait for each other, so a server over UDP
+ * gets the time of two long round trips.
+ */
+const worseMs = 1_000;
 /** An allocation takes two round trips; a silent server is not waited for longer. */
 const allocateMs = 4_000;
 const lifetimeS = 600;
@@ -77,7 +82,9 @@ export async function allocateRelay(
         next();
       },
     );
-    clock.after(stepMs, over.signal, next);
+    const [after = server] = queue;
+    const waitMs = after.transport === server.transport ? stepMs : worseMs;
+    clock.after(waitMs, over.signal, next);
   };
   const end = (): void => {
     over.abort();
