@@ -81,6 +81,8 @@ export interface NodeOptions {
     readonly CaFile?: string;
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
+  /** Developer knobs, for example EVIO_KEY_LOG_FILE. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Merged into the file's sections, deeply: what this interface has no name for. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -93,10 +95,12 @@ export class EvioNode {
   readonly folder: string;
   readonly configFile: string;
   readonly #lab: Lab;
+  readonly #env: Readonly<Record<string, string>>;
   #child: Child;
 
   constructor(lab: Lab, options: NodeOptions) {
     this.#lab = lab;
+    this.#env = options.env ?? {};
     this.name = options.name;
     this.ns = options.ns;
     this.address = options.address;
@@ -186,6 +190,7 @@ export class EvioNode {
   #spawn(): Child {
     return this.#lab.spawn(this.ns, [evioLauncher, 'up', '--config', this.configFile], {
       cwd: this.folder,
+      env: this.#env,
     });
   }
 }
