@@ -96,6 +96,11 @@ export class Simulation {
     return node;
   }
 
+  /** Whether a direct link between the two can come up at all. */
+  canLink(a: SimulatedNode, b: SimulatedNode): boolean {
+    return !this.#blocked(a.id, b.id);
+  }
+
   running(): readonly SimulatedNode[] {
     return this.nodes.filter((node) => node.running);
   }
@@ -309,7 +314,8 @@ export class Simulation {
         if (a.running && b.running) this.#setUp(a, b);
         return;
       }
-      if (this.#blocked(a.id, b.id)) return;
+      const stands = a.up.has(b.id) && b.up.has(a.id);
+      if (stands || this.#blocked(a.id, b.id)) return;
       if (this.#partition?.(a.index, b.index) === true) {
         this.time.after(1_000, () => this.#setUp(a, b));
         return;
@@ -430,7 +436,7 @@ function pairShare(a: NodeId, b: NodeId): number {
 
 export const capOf = (node: SimulatedNode): number => incomingCap(node.state);
 
-/** Every running node is linked with the right successors, both ways. */
+/** Every running node is linked with the right successors, both ways, where it can be at all. */
 export function ringIsComplete(simulation: Simulation): boolean {
   const there = simulation.running().filter(({ state }) => state.config.role === 'switch');
   return there.every((node, index) => {
@@ -440,7 +446,8 @@ export function ringIsComplete(simulation: Simulation): boolean {
       step += 1
     ) {
       const next = there[(index + step) % there.length];
-      if (next === undefined || !node.up.has(next.id) || !next.up.has(node.id)) return false;
+      if (next === undefined || !simulation.canLink(node, next)) continue;
+      if (!node.up.has(next.id) || !next.up.has(node.id)) return false;
     }
     return true;
   });
