@@ -143,16 +143,14 @@ export class Simulation {
     for (const peer of node.up) {
       const other = this.find(peer);
       const delay = announced ? this.#delay('inBand') : this.#model.deadAfterMs;
-      const { life: theirs } = node;
       this.#later(other, delay, () => {
-        if (node.life === theirs || !node.up.has(other.id)) this.#down(other, node.id);
+        if (!node.up.has(other.id)) this.#down(other, node.id);
       });
     }
     for (const other of this.running()) {
       const delay = announced ? this.#delay('signal') : 5_000 + this.#delay('signal');
-      const { life: theirs } = node;
       this.#later(other, delay, () => {
-        if (node.running && node.life !== theirs) return;
+        if (node.running) return; // its new presence replaced the old one
         this.input(other, { kind: 'peer-lost', peer: node.id, reason: 'left' });
         this.#members(other);
       });

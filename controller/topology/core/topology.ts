@@ -94,7 +94,16 @@ function seen(draft: Draft, peers: readonly NodeId[], says: readonly NodeId[]): 
   }
   for (const peer of says) if (isMember(ring, peer)) leaves.add(peer);
   draft.set({ ring, unreachable, leaves, offline: false });
+  for (const peer of peers) remind(draft, peer);
   draft.planBy(draft.nowMs + settleMs);
+}
+
+/** A peer that was started anew knows nothing of our claim: it is told again. */
+function remind(draft: Draft, peer: NodeId): void {
+  const link = draft.state.links.get(peer);
+  if (link?.own === undefined || link.own === null) return;
+  const own = { ...link.own, answered: false, asks: 0 };
+  draft.say(peer, askAgain({ ...link, own }, draft.nowMs), '');
 }
 
 function lost(draft: Draft, peer: NodeId, reason: 'left' | 'removed' | 'signal-lost'): void {
@@ -142,12 +151,7 @@ function linkDown(draft: Draft, peer: NodeId): void {
     forget(draft, peer, 'the link ended out of reach');
     return;
   }
-  // A peer that was started anew knows nothing of our claim: it is told again.
-  const down = draft.link(peer);
-  if (down.own !== null) {
-    const own = { ...down.own, answered: false, asks: 0 };
-    draft.say(peer, askAgain({ ...down, own }, draft.nowMs), '');
-  }
+  remind(draft, peer);
   draft.planBy(draft.nowMs + ailingMs);
 }
 
