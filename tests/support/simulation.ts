@@ -37,6 +37,8 @@ export const life = {
   setUp: { leastMs: 300, moreMs: 1_500 },
   /** A session that heard nothing ends (the far side crashed). */
   deadAfterMs: 25_000,
+  /** A session that is no longer wanted goes on hearing for so long. */
+  drainMs: 1_000,
 };
 
 export interface SimulatedNode {
@@ -49,6 +51,8 @@ export interface SimulatedNode {
   life: number;
   readonly wanted: Set<NodeId>;
   readonly up: Set<NodeId>;
+  /** Sessions that are closing: heard until then. */
+  readonly draining: Map<NodeId, number>;
   messages: number;
   payloads: number;
   wishes: number;
@@ -63,6 +67,8 @@ export class Simulation {
   linksMade = 0;
   linksEnded = 0;
   maxIncoming = 0;
+  /** Sees every message between controllers as it is sent. */
+  onMessage: ((message: LinkMessage) => void) | null = null;
   readonly #options: SimulationOptions;
   readonly #random: () => number;
   readonly #byId: ReadonlyMap<NodeId, SimulatedNode>;
@@ -160,6 +166,7 @@ export class Simulation {
     node.fabric = fresh.fabric;
     node.wanted.clear();
     node.up.clear();
+    node.draining.clear();
   }
 
   /** Links between the two sides end, and come up no more until it is healed. */
@@ -180,7 +187,6 @@ export class Simulation {
   input(node: SimulatedNode, input: TopologyInput): void {
     const { state, effects } = nextTopology(node.state, input, this.time.nowMs, this.#random);
     node.state = state;
-    this.maxIncoming = Math.max(this.maxIncoming, 0);
     for (const effect of effects) this.#carryOut(node, effect);
   }
 
@@ -239,6 +245,7 @@ export class Simulation {
       life: 0,
       wanted: new Set(),
       up: new Set(),
+      draining: new Map(),
       messages: 0,
       payloads: 0,
       wishes: 0,
@@ -290,6 +297,7 @@ export class Simulation {
 
   #signal(from: SimulatedNode, to: SimulatedNode, message: LinkMessage): void {
     from.messages += 1;
+    this.onMessage?.(message);
     if (this.#isLost()) return;
     this.#later(to, this.#delay('signal'), () => {
       this.input(to, { kind: 'message', from: from.id, message });
@@ -342,14 +350,15 @@ export class Simulation {
     if (node.wanted.has(peer)) this.#setUp(node, this.find(peer));
   }
 
-  /** One side wants it no more: its session says bye. */
+  /** One side wants it no more: it sends nothing over it, hears on for a while, then says bye. */
   #close(node: SimulatedNode, peer: NodeId): void {
     if (!node.up.delete(peer)) return;
+    node.draining.set(peer, this.time.nowMs + this.#model.drainMs);
     this.linksEnded += 1;
     node.fabric.linkDown(peer, this.time.nowMs);
     this.#fabricTimer(node);
     const other = this.find(peer);
-    this.#later(other, this.#delay('inBand'), () => {
+    this.#later(other, this.#model.drainMs + this.#delay('inBand'), () => {
       if (!node.up.has(other.id)) this.#down(other, node.id);
     });
   }
@@ -403,7 +412,8 @@ export class Simulation {
     if (this.#isLost()) return;
     const to = this.find(peer);
     this.#later(to, this.#delay('inBand'), () => {
-      if (to.up.has(from.id)) arrive(to);
+      const open = to.up.has(from.id) || (to.draining.get(from.id) ?? 0) > this.time.nowMs;
+      if (open) arrive(to);
     });
   }
 

@@ -29,3 +29,6 @@ export const afterBusy = (
   failures: trouble?.failures ?? 0,
   untilMs: nowMs + 1_000 + Math.round(2_000 * random()),
 });
+
+/** The peer said that it stops. A new sighting ends the wait. */
+export const afterLeaving = (nowMs: number): Trouble => ({ failures: 0, untilMs: nowMs + 10_000 });

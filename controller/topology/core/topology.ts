@@ -7,7 +7,7 @@ import type { NodeId } from '../../../base/ids.ts';
 import type { Step } from '../../../base/machine.ts';
 import { isWanted, type Link, waitedMs } from './adjacency.ts';
 import { admission } from './admission.ts';
-import { afterBusy, afterFailure } from './backoff.ts';
+import { afterBusy, afterFailure, afterLeaving } from './backoff.ts';
 import {
   ailingMs,
   answerMs,
@@ -35,6 +35,9 @@ export function nextTopology(
 ): Step<TopologyState, TopologyEffect> {
   const draft = new Draft(state, nowMs, random);
   hear(draft, input);
+  for (const peer of draft.state.unreachable) {
+    if (!draft.state.links.has(peer)) forget(draft, peer, 'out of reach');
+  }
   if (!draft.state.leaving) {
     passDeadlines(draft);
     if (draft.state.planMs <= nowMs) carryOut(draft);
@@ -85,7 +88,10 @@ function hear(draft: Draft, input: TopologyInput): void {
 function seen(draft: Draft, peers: readonly NodeId[], says: readonly NodeId[]): void {
   const { state } = draft;
   const ring = withMembers(state.ring, state.self, peers);
-  for (const peer of peers) if (!isMember(state.ring, peer)) draft.putTrouble(peer, null);
+  for (const peer of peers) {
+    const isNew = !isMember(state.ring, peer) || state.troubles.get(peer)?.failures === 0;
+    if (isNew) draft.putTrouble(peer, null);
+  }
   const unreachable = new Set(state.unreachable);
   const leaves = new Set(state.leaves);
   for (const peer of peers) {
@@ -172,8 +178,9 @@ function heard(draft: Draft, from: NodeId, message: LinkMessage): void {
       return;
     }
     case 'link-ended':
-      if (message.leaving) forget(draft, from, 'the peer left');
-      else draft.put(from, onEnded(link, message), 'neither side claims the link');
+      draft.put(from, onEnded(link, message), 'neither side claims the link');
+      // The server says that it is gone; should it not, then it was started anew.
+      if (message.leaving) draft.putTrouble(from, afterLeaving(draft.nowMs));
       draft.planBy(draft.nowMs);
   }
 }

@@ -85,7 +85,7 @@ export class Flooder<Payload> {
     return this.#spread({ header, payload }, nowMs);
   }
 
-  /** A flooded frame that came from a neighbour. */
+  /** A flooded frame that came over a session; a link that is closing still brings some. */
   receive(from: NodeId, flood: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
     const { header, payload } = flood;
     const { self } = this.#near;
@@ -93,8 +93,7 @@ export class Flooder<Payload> {
     if (own && header.target === self) return this.#drop('echoes');
     // The hop is authentic, the origin a claim: it must be a member's at least. An own broadcast may
     // pass here on its way from one owner to the next.
-    const known = own || this.#isMember.has(header.origin);
-    if (!known || !this.#near.has(from)) return this.#drop('strangers');
+    if (!own && !this.#isMember.has(header.origin)) return this.#drop('strangers');
     const passed = { ...header, ttl: header.ttl - 1, hops: Math.min(maxTtl, header.hops + 1) };
     if (header.target !== self) {
       return this.#send({ header: passed, payload }, from, nowMs);

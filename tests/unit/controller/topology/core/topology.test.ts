@@ -324,6 +324,7 @@ test('a removed member loses its link at once, one that left when its link ends'
   assert.deepEqual(ofKind(left, 'unwant'), []);
   const down = node.hear({ kind: 'link-down', peer: node.at(1) });
   assert.deepEqual(ofKind(down, 'unwant'), [node.at(1)]);
+  assert.deepEqual(node.state.ring, node.others.slice(2));
 });
 
 test('traffic with a node that has no link opens one; quiet ends it after its age', () => {
