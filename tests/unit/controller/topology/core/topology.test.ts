@@ -347,3 +347,39 @@ test('traffic with a node that has no link opens one; quiet ends it after its ag
   assert.deepEqual(unwanted, [far]);
   assert.equal(endedMs, 60_000);
 });
+
+test('a grant of what is no longer claimed is given back', () => {
+  const node = bench(1);
+  node.seeAll();
+  const claim = node.state.lastClaim;
+  node.message(node.at(0), { kind: 'link-answer', claim, refusal: 'not-up' });
+  const late = node.message(node.at(0), { kind: 'link-answer', claim, refusal: null });
+  assert.deepEqual(sent(late), [[node.at(0), { kind: 'link-ended', claim, leaving: false }]]);
+  assert.deepEqual(ofKind(late, 'want'), []);
+});
+
+test('an older word of the peer does not undo a newer one', () => {
+  const node = bench(30);
+  const peer = node.at(20);
+  node.request(peer, 'successor', 9);
+  assert.equal(node.request(peer, 'long-distance', 8), undefined);
+  node.message(peer, { kind: 'link-ended', claim: 8, leaving: false });
+  assert.deepEqual(node.state.links.get(peer)?.theirs, { claim: 9, reason: 'successor' });
+  assert.deepEqual(
+    ofKind(node.message(peer, { kind: 'link-ended', claim: 9, leaving: false }), 'unwant'),
+    [peer],
+  );
+});
+
+test('a peer that may have been started anew is told our claim again', () => {
+  const node = bench(2);
+  node.seeAll();
+  node.agree();
+  const claimed = node.state.links.get(node.at(0))?.own;
+  assert.ok(claimed);
+  const request = { kind: 'link-request', claim: claimed.claim, reason: 'successor' };
+  const seen = node.hear({ kind: 'peers-seen', peers: [node.at(0)], leaves: [] });
+  assert.deepEqual(sent(seen), [[node.at(0), request]]);
+  const down = node.hear({ kind: 'link-down', peer: node.at(0) });
+  assert.deepEqual(sent(down), [[node.at(0), request]]);
+});
