@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { suite } from '../support/harness.ts';
 import { ringIsComplete, type SimulatedNode, Simulation } from '../support/simulation.ts';
+import { seeded } from '../support/virtual-time.ts';
 import { measure, untilComplete } from './measure.ts';
 
 const test = suite('ring in a simulation');
@@ -135,6 +136,26 @@ test('while nodes join nobody misses a broadcast, while they leave hardly one; n
   }
   // What is on its way to or through a node that stops is lost with it.
   assert.ok(missedWhileLeaving <= pairs / 200, `${missedWhileLeaving} of ${pairs}`);
+}, 30_000);
+
+test('50 nodes, one started anew every 30 s for an hour: each time all is whole before the next', () => {
+  const simulation = new Simulation({ nodes: 50, seed: 13 });
+  const random = seeded(13);
+  simulation.startAll();
+  simulation.run(30_000);
+  for (let n = 0; n < 120; n += 1) {
+    const node = simulation.node(Math.floor(random() * 50));
+    simulation.stop(node, n % 2 === 0);
+    simulation.time.after(2_000, () => simulation.start(node));
+    simulation.run(30_000);
+    assert.ok(ringIsComplete(simulation), `restart ${n} of node ${node.index}`);
+    for (const other of simulation.nodes) {
+      if (other === node) continue;
+      const there = simulation.walk(node, other);
+      const back = simulation.walk(other, node);
+      assert.ok(there !== null && back !== null, `restart ${n}: ${node.index}, ${other.index}`);
+    }
+  }
 }, 30_000);
 
 test('a leaf has one uplink, reaches all, and gets every broadcast once', () => {
