@@ -9,6 +9,7 @@
  */
 import type { NodeId } from '../../../base/ids.ts';
 import { following, isBetween, membersBetween } from '../../../base/ring.ts';
+import { type Budget, floodBudget, fullBudget, spend } from './budget.ts';
 import type { FloodHeader } from './flood-codec.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
 import type { RouteEffect, Router } from './route.ts';
@@ -17,6 +18,14 @@ import type { RouteEffect, Router } from './route.ts';
 const maxSeen = 256;
 /** Origins of which any are remembered; the one heard first gives way. */
 const maxOrigins = 4_096;
+/**
+ * Broadcasts that one origin may have delivered and spread here: what its own budget allows it, and
+ * as much again, so that an honest node is never cut by a burst that came late.
+ */
+const originBudget = {
+  perSecond: 2 * floodBudget.perSecond,
+  burst: 2 * floodBudget.burst,
+} as const;
 /** Frames that wait for a way: of all targets together, and how long. */
 export const maxWaiting = 256;
 export const waitingMs = 8_000;
@@ -38,11 +47,16 @@ interface Waiting<Payload> {
   readonly untilMs: number;
 }
 
+interface Origin {
+  readonly nonces: Set<bigint>;
+  budget: Budget;
+}
+
 export class Flooder<Payload> {
   readonly #near: Neighbourhood;
   readonly #router: Router;
   readonly #random64: () => bigint;
-  readonly #seen = new Map<NodeId, Set<bigint>>();
+  readonly #seen = new Map<NodeId, Origin>();
   #waiting: Waiting<Payload>[] = [];
   #members: readonly NodeId[] = [];
   #isMember: ReadonlySet<NodeId> = new Set();
@@ -50,6 +64,7 @@ export class Flooder<Payload> {
     originated: 0,
     delivered: 0,
     duplicates: 0,
+    stormDropped: 0,
     strangers: 0,
     echoes: 0,
     ttlExpired: 0,
@@ -136,7 +151,8 @@ export class Flooder<Payload> {
 
   /** This node is the owner: it delivers and spreads. */
   #own({ header, payload }: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
-    if (!this.#firstSight(header)) return this.#drop('duplicates');
+    const seen = this.#sight(header, nowMs);
+    if (seen !== 'first') return this.#drop(seen);
     this.counts.delivered += 1;
     // From owner to owner the intervals shrink: only the way between two of them needs an end.
     const flood = { header: { ...header, target: this.#near.self, ttl: maxTtl }, payload };
@@ -214,16 +230,19 @@ export class Flooder<Payload> {
     return effects.map(routed);
   }
 
-  #firstSight({ origin, nonce }: FloodHeader): boolean {
-    const seen = this.#seen.get(origin) ?? new Set<bigint>();
-    if (seen.has(nonce)) return false;
-    seen.add(nonce);
-    const [oldest] = seen;
-    if (seen.size > maxSeen && oldest !== undefined) seen.delete(oldest);
-    this.#seen.set(origin, seen);
+  #sight({ origin, nonce }: FloodHeader, nowMs: number): 'first' | 'duplicates' | 'stormDropped' {
+    const known = this.#seen.get(origin);
+    const of = known ?? { nonces: new Set(), budget: fullBudget(originBudget, nowMs) };
+    if (of.nonces.has(nonce)) return 'duplicates';
+    of.nonces.add(nonce);
+    const [oldest] = of.nonces;
+    if (of.nonces.size > maxSeen && oldest !== undefined) of.nonces.delete(oldest);
+    const { budget, allowed } = spend(of.budget, nowMs);
+    of.budget = budget;
+    if (known === undefined) this.#seen.set(origin, of);
     const [first] = this.#seen.keys();
     if (this.#seen.size > maxOrigins && first !== undefined) this.#seen.delete(first);
-    return true;
+    return allowed ? 'first' : 'stormDropped';
   }
 }
 

@@ -176,6 +176,17 @@ test('a flood is delivered once; echoes, strangers and others’ are not', () =>
   );
 });
 
+test('a storm of one origin is cut, without harm to the others', () => {
+  const { fabric, ids } = fabricOf(6);
+  fabric.linkUp(at(ids, 5), 0);
+  const receive = (change: Partial<FloodHeader>): readonly string[] =>
+    kinds(fabric.flood(at(ids, 5), { header: header(ids, change), payload: 'x' }, 0));
+  for (let nonce = 0n; nonce < 10_000n; nonce += 1n) receive({ nonce });
+  assert.equal(fabric.flooder.counts.delivered, 4_000);
+  assert.equal(fabric.flooder.counts.stormDropped, 6_000);
+  assert.ok(receive({ origin: at(ids, 4) }).includes('deliver'));
+});
+
 /** Three members: this node, the next one without a link, the last one with. */
 function oneGap(): { fabric: RingFabric<string>; ids: readonly NodeId[] } {
   const { fabric, ids } = fabricOf(10);
