@@ -73,20 +73,22 @@ function addLongDistance(plan: Map<NodeId, LinkReason>, input: PlanInput, random
   const { ring, self, config, links } = input;
   if (ring.length < 2 * config.minSuccessors) return;
   const count = config.maxLongDistance ?? defaultLongDistance(ring.length);
+  // The same for what is kept and what is drawn: else a draw would be given up as soon as granted.
+  const isFit = (peer: NodeId): boolean =>
+    !input.isLeaf(peer) && !isTooClose(ring, self, peer, config.minSuccessors);
   let kept = 0;
   for (const [peer, link] of links) {
     if (link.own?.reason !== 'long-distance' || plan.has(peer)) continue;
-    const usable = isMember(ring, peer) && !input.isLeaf(peer);
     // One more than the number stays: membership that goes to and fro must not move links.
     const allowed = config.maxLongDistance === null && count > 0 ? count + 1 : count;
-    if (!usable || isTooClose(ring, self, peer, config.minSuccessors) || kept >= allowed) continue;
+    if (!isMember(ring, peer) || !isFit(peer) || kept >= allowed) continue;
     plan.set(peer, 'long-distance');
     kept += 1;
   }
   const passes = (peer: NodeId): boolean =>
     !plan.has(peer) &&
     !links.has(peer) &&
-    !input.isLeaf(peer) &&
+    isFit(peer) &&
     !input.isTroubled(peer) &&
     !input.isCapped(peer);
   for (; kept < count; kept += 1) {

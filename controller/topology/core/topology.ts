@@ -19,7 +19,7 @@ import {
   setUpMs,
 } from './config.ts';
 import type { Random } from './long-distance.ts';
-import type { LinkMessage, LinkRefusal } from './messages.ts';
+import type { LinkMessage, LinkReason, LinkRefusal } from './messages.ts';
 import { ask, askAgain, onAnswer, onEnded, onRequest, release, withdraw } from './negotiation.ts';
 import { nextDemands, type TrafficSample } from './on-demand.ts';
 import { type Plan, planLinks } from './plan.ts';
@@ -173,7 +173,8 @@ function heard(draft: Draft, from: NodeId, message: LinkMessage): void {
     case 'link-answer': {
       const { verdict, ...said } = onAnswer(link, message);
       draft.say(from, said, `refused by the peer: ${message.refusal}`);
-      if (verdict === 'refused') refused(draft, from, message.refusal ?? 'not-up');
+      if (verdict === 'refused')
+        refused(draft, from, message.refusal ?? 'not-up', link.own?.reason);
       if (verdict === 'granted') draft.planBy(draft.nowMs);
       return;
     }
@@ -185,29 +186,28 @@ function heard(draft: Draft, from: NodeId, message: LinkMessage): void {
   }
 }
 
-function refused(draft: Draft, peer: NodeId, refusal: LinkRefusal): void {
+/** Each refusal keeps its own claim from being asked again at once, whatever the plan wants. */
+function refused(
+  draft: Draft,
+  peer: NodeId,
+  refusal: LinkRefusal,
+  reason: LinkReason | undefined,
+): void {
   const { nowMs, random, state } = draft;
   const trouble = state.troubles.get(peer);
   draft.planBy(nowMs);
-  switch (refusal) {
-    case 'incoming-cap':
-      draft.set({
-        capped: new Map(state.capped).set(peer, nowMs + cappedMs * (0.5 + random() / 2)),
-      });
-      return;
-    case 'leaf':
-      draft.set({ leaves: new Set(state.leaves).add(peer) });
-      return;
-    case 'busy':
-      draft.putTrouble(peer, afterBusy(trouble, nowMs, random));
-      return;
-    case 'manual':
-    case 'too-many-links':
-    case 'leaving':
-    case 'unknown-overlay':
-    case 'not-up':
-      draft.putTrouble(peer, afterFailure(trouble, nowMs, random));
+  if (refusal === 'busy') {
+    draft.putTrouble(peer, afterBusy(trouble, nowMs, random));
+    return;
   }
+  if (refusal === 'leaf') draft.set({ leaves: new Set(state.leaves).add(peer) });
+  if (refusal === 'incoming-cap') {
+    const untilMs = nowMs + cappedMs * (0.5 + random() / 2);
+    draft.set({ capped: new Map(state.capped).set(peer, untilMs) });
+    if (reason === 'long-distance') return; // no failure: it may still be a successor
+  }
+  // A leaf too: a static edge is planned whatever the peer is.
+  draft.putTrouble(peer, afterFailure(trouble, nowMs, random));
 }
 
 function sampled(draft: Draft, sample: TrafficSample): void {

@@ -194,6 +194,32 @@ test('who says "leaf" is nobody’s successor from then on', () => {
   assert.deepEqual(node.own('successor'), node.others.slice(1, 3));
 });
 
+test('a static edge to a leaf that refuses it is asked for seldom, not at every answer', () => {
+  const node = bench(1, (others) => ({ staticEdges: others }));
+  let asked = 0;
+  for (let todo = sent(node.seeAll([node.at(0)])); node.nowMs < 600_000; ) {
+    const [, request] = todo[0] ?? [];
+    if (request?.kind === 'link-request') {
+      asked += 1;
+      node.nowMs += 50;
+      const answer = { kind: 'link-answer', claim: request.claim, refusal: 'leaf' } as const;
+      todo = sent(node.message(node.at(0), answer));
+    } else todo = sent(node.later(1_000));
+  }
+  assert.ok(asked >= 10 && asked <= 30, `${asked} times in ten minutes`);
+});
+
+test('what is too close for a long-distance link is not drawn for one', () => {
+  const node = bench(13, () => ({ minSuccessors: 3, maxLongDistance: 13 }));
+  node.seeAll();
+  node.agree();
+  assert.deepEqual(node.own('successor'), node.others.slice(0, 3));
+  // No predecessor has asked for a link here: it may want fewer successors than this node.
+  const far = node.own('long-distance');
+  assert.ok(far.length > 0 && far.every((peer) => node.others.slice(3, 10).includes(peer)));
+  assert.equal(ofKind(node.later(600_000), 'want').length, 0);
+});
+
 test('incoming-cap: one more long-distance link than the cap is refused, other reasons pass', () => {
   const node = bench(30, () => ({ incomingCap: 3 }));
   for (const index of [0, 1, 2]) {
