@@ -22,6 +22,7 @@ const folders: Record<string, { readonly limitMs: number; readonly jobs: number 
   repo: { limitMs: 60_000, jobs: 2 },
   unit: { limitMs: 60_000, jobs: 2 },
   property: { limitMs: 120_000, jobs: 2 },
+  sim: { limitMs: 120_000, jobs: 2 },
   contract: { limitMs: 120_000, jobs: 1 },
   fuzz: { limitMs: 240_000, jobs: 1 },
   sanitize: { limitMs: 480_000, jobs: 1 },

@@ -1,0 +1,229 @@
+/**
+ * One fabric with made-up neighbours: where it sends what, what it refuses, and that what others can
+ * grow is bounded.
+ */
+import assert from 'node:assert/strict';
+import type { NodeId } from '../../../../../base/ids.ts';
+import { maxWaiting, waitingMs } from '../../../../../tincan-bridge/fabric/core/flood.ts';
+import type { FloodHeader } from '../../../../../tincan-bridge/fabric/core/flood-codec.ts';
+import { refreshMs } from '../../../../../tincan-bridge/fabric/core/neighbourhood.ts';
+import {
+  type FabricEffect,
+  RingFabric,
+} from '../../../../../tincan-bridge/fabric/core/ring-fabric.ts';
+import { defaultTtl, wayMs } from '../../../../../tincan-bridge/fabric/core/route.ts';
+import { suite } from '../../../../support/harness.ts';
+import { random32, randomId, seeded } from '../../../../support/virtual-time.ts';
+
+const test = suite('ring fabric');
+
+/** Ids in ring order; this node is the first of them. */
+function fabricOf(count: number): { fabric: RingFabric<string>; ids: readonly NodeId[] } {
+  const random = seeded(count);
+  const ids = Array.from({ length: count }, () => randomId(random)).sort();
+  const [self] = ids;
+  assert.ok(self !== undefined);
+  const fabric = new RingFabric<string>({
+    self,
+    transit: true,
+    random32: () => random32(random),
+  });
+  fabric.setMembers(ids, new Set());
+  return { fabric, ids };
+}
+
+const at = (ids: readonly NodeId[], index: number): NodeId => {
+  const id = ids[index];
+  assert.ok(id !== undefined);
+  return id;
+};
+
+const kinds = (effects: readonly FabricEffect<string>[]): readonly string[] =>
+  effects.map((effect) => (effect.kind === 'control' ? effect.control.kind : effect.kind));
+
+test('a neighbour, else the nearest in sight, is next; never the one it came from', () => {
+  const { fabric, ids } = fabricOf(20);
+  fabric.linkUp(at(ids, 1), 0);
+  fabric.linkUp(at(ids, 8), 0);
+  fabric.control(at(ids, 1), { kind: 'neighbours', transit: true, neighbours: [at(ids, 11)] }, 0);
+  const next = (to: number, from: number | null): NodeId | null =>
+    fabric.router.next(at(ids, to), from === null ? null : at(ids, from), 0);
+  assert.equal(next(8, null), at(ids, 8));
+  assert.equal(next(11, null), at(ids, 1), 'by look-ahead');
+  assert.equal(next(8, 8), null);
+  assert.notEqual(next(11, 1), at(ids, 1));
+});
+
+test('a dead end is answered to the source, and searched for', () => {
+  const { fabric, ids } = fabricOf(20);
+  fabric.linkUp(at(ids, 1), 0);
+  const envelope = { source: at(ids, 5), destination: at(ids, 18), ttl: 9 };
+  const { via, effects } = fabric.envelope(envelope, at(ids, 1), 0);
+  assert.equal(via, null);
+  assert.deepEqual(kinds(effects), ['search', 'dead-end']);
+  const own = fabric.envelope({ ...envelope, source: at(ids, 0) }, null, 0);
+  assert.deepEqual(kinds(own.effects), ['dead-end']);
+  assert.equal(fabric.router.counts.deadEnds, 2);
+});
+
+test('a ttl that is used up ends an envelope', () => {
+  const { fabric, ids } = fabricOf(4);
+  fabric.linkUp(at(ids, 1), 0);
+  fabric.linkUp(at(ids, 2), 0);
+  const envelope = { source: at(ids, 1), destination: at(ids, 2), ttl: 1 };
+  assert.equal(fabric.envelope(envelope, at(ids, 1), 0).via, null);
+  assert.equal(fabric.router.counts.ttlExpired, 1);
+  const passed = fabric.envelope({ ...envelope, ttl: 2 }, at(ids, 1), 0);
+  assert.deepEqual([passed.via, passed.ttl], [at(ids, 2), 1]);
+});
+
+test('a found way is remembered for a while, with a ttl that suits it', () => {
+  const { fabric, ids } = fabricOf(20);
+  fabric.linkUp(at(ids, 1), 0);
+  const target = at(ids, 18);
+  const [effect] = fabric.router.search(target, 0);
+  assert.ok(effect?.kind === 'send' && effect.control.kind === 'search');
+  const { number, origin } = effect.control;
+  const version = fabric.version;
+  const found = { kind: 'found', origin, target, number, hops: 99 } as const;
+  assert.deepEqual(kinds(fabric.control(at(ids, 1), { ...found, number: number ^ 1 }, 5)), []);
+  assert.deepEqual(kinds(fabric.control(at(ids, 1), found, 5)), ['way']);
+  assert.equal(fabric.router.next(target, null, 5), at(ids, 1));
+  assert.equal(fabric.router.ttlTo(target, 5), 116);
+  assert.ok(fabric.version > version);
+  assert.equal(fabric.router.next(target, null, 5 + wayMs), null);
+  assert.equal(fabric.router.ttlTo(target, 5 + wayMs), defaultTtl);
+});
+
+test('a search is sent on once, answered once, and not brought without end by one neighbour', () => {
+  const { fabric, ids } = fabricOf(20);
+  for (const index of [1, 2, 3]) fabric.linkUp(at(ids, index), 0);
+  const search = {
+    kind: 'search',
+    origin: at(ids, 9),
+    target: at(ids, 18),
+    number: 5,
+    ttl: 4,
+  } as const;
+  assert.equal(fabric.control(at(ids, 1), search, 0).length, 2);
+  assert.equal(fabric.control(at(ids, 2), search, 0).length, 0);
+  const mine = { ...search, target: at(ids, 0), number: 6 };
+  assert.deepEqual(kinds(fabric.control(at(ids, 1), mine, 0)), ['found']);
+  assert.deepEqual(kinds(fabric.control(at(ids, 2), mine, 0)), []);
+  assert.equal(fabric.control(at(ids, 1), { ...search, number: 7, ttl: 1 }, 0).length, 0);
+  for (let number = 100; number < 5_000; number += 1) {
+    fabric.control(at(ids, 1), { ...search, number }, 0);
+  }
+  assert.ok(fabric.router.counts.searchesDropped > 3_000);
+  assert.equal(fabric.control(at(ids, 2), { ...search, number: 9_999 }, 0).length, 2);
+});
+
+test('nobody’s way leads over a leaf', () => {
+  const { fabric, ids } = fabricOf(20);
+  fabric.linkUp(at(ids, 1), 0);
+  fabric.linkUp(at(ids, 9), 0);
+  fabric.setMembers(ids, new Set([at(ids, 9)]));
+  assert.equal(fabric.router.next(at(ids, 9), null, 0), at(ids, 9));
+  assert.notEqual(fabric.router.next(at(ids, 10), null, 0), at(ids, 9));
+});
+
+const header = (ids: readonly NodeId[], change: Partial<FloodHeader> = {}): FloodHeader => ({
+  origin: at(ids, 3),
+  nonce: 1n,
+  target: at(ids, 0),
+  bound: at(ids, 3),
+  ttl: 9,
+  hops: 0,
+  ...change,
+});
+
+test('a broadcast gives each neighbour the interval up to the next one, and covers gaps', () => {
+  const { fabric, ids } = fabricOf(10);
+  for (const index of [2, 5, 9]) fabric.linkUp(at(ids, index), 0);
+  fabric.control(at(ids, 9), { kind: 'neighbours', transit: true, neighbours: [at(ids, 1)] }, 0);
+  const sent = fabric.broadcast('x', 0).flatMap((effect) => {
+    if (effect.kind !== 'flood') return [];
+    const { target, bound } = effect.flood.header;
+    return [[effect.to, target, bound].map((id) => ids.indexOf(id))];
+  });
+  assert.deepEqual(sent, [
+    [9, 1, 2],
+    [2, 2, 5],
+    [5, 5, 9],
+    [9, 9, 0],
+  ]);
+});
+
+test('a flood is delivered once; echoes, strangers and others’ are not', () => {
+  const { fabric, ids } = fabricOf(6);
+  fabric.linkUp(at(ids, 5), 0);
+  const receive = (change: Partial<FloodHeader>): readonly string[] =>
+    kinds(fabric.flood(at(ids, 5), { header: header(ids, change), payload: 'x' }, 0));
+  assert.ok(receive({}).includes('deliver'));
+  assert.deepEqual(receive({}), []);
+  assert.deepEqual(receive({ origin: at(ids, 0), nonce: 2n }), []);
+  assert.deepEqual(receive({ origin: randomId(seeded(99)), nonce: 3n }), []);
+  assert.ok(!receive({ target: at(ids, 2), nonce: 4n }).includes('deliver'));
+  const { delivered, duplicates, echoes, strangers } = fabric.flooder.counts;
+  assert.deepEqual(
+    { delivered, duplicates, echoes, strangers },
+    {
+      delivered: 1,
+      duplicates: 1,
+      echoes: 1,
+      strangers: 1,
+    },
+  );
+});
+
+test('a storm of one origin is cut, without harm to the others', () => {
+  const { fabric, ids } = fabricOf(6);
+  fabric.linkUp(at(ids, 5), 0);
+  const receive = (change: Partial<FloodHeader>): readonly string[] =>
+    kinds(fabric.flood(at(ids, 5), { header: header(ids, change), payload: 'x' }, 0));
+  for (let nonce = 0n; nonce < 10_000n; nonce += 1n) receive({ nonce });
+  assert.equal(fabric.flooder.counts.delivered, 4_000);
+  assert.equal(fabric.flooder.counts.stormDropped, 6_000);
+  assert.ok(receive({ origin: at(ids, 4) }).includes('deliver'));
+});
+
+/** Three members: this node, the next one without a link, the last one with. */
+function oneGap(): { fabric: RingFabric<string>; ids: readonly NodeId[] } {
+  const { fabric, ids } = fabricOf(10);
+  fabric.setMembers([at(ids, 0), at(ids, 1), at(ids, 9)], new Set());
+  fabric.linkUp(at(ids, 9), 0);
+  return { fabric, ids };
+}
+
+test('what waits for a way is bounded, and does not wait for ever', () => {
+  const { fabric } = oneGap();
+  for (let n = 0; n < maxWaiting + 50; n += 1) fabric.broadcast('x', 0);
+  assert.equal(fabric.flooder.waiting, maxWaiting);
+  assert.equal(fabric.flooder.counts.waitingFull, 50);
+  fabric.tick(waitingMs + 1);
+  assert.equal(fabric.flooder.waiting, 0);
+  assert.equal(fabric.flooder.counts.unreachable, maxWaiting);
+});
+
+test('what waits for a node goes when a link to it comes up', () => {
+  const { fabric, ids } = oneGap();
+  fabric.broadcast('x', 0);
+  const effects = fabric.linkUp(at(ids, 1), 10);
+  assert.deepEqual(
+    effects.map((effect) => effect.kind === 'flood' && effect.to),
+    [at(ids, 1)],
+  );
+});
+
+test('the own neighbours are told soon, once more, and then each minute; never more than 64', () => {
+  const { fabric, ids } = fabricOf(200);
+  for (const id of ids.slice(1)) fabric.linkUp(id, 0);
+  const told: number[] = [];
+  for (let now = 0; now <= 2 * refreshMs + 2_500; now += 50) {
+    const [effect] = fabric.tick(now);
+    if (effect?.kind !== 'control' || effect.control.kind !== 'neighbours') continue;
+    told.push(now);
+    assert.equal(effect.control.neighbours.length, 64);
+  }
+  assert.deepEqual(told, [200, 2_000, 2_000 + refreshMs, 2_000 + 2 * refreshMs]);
+});

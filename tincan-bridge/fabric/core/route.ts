@@ -1,0 +1,279 @@
+/**
+ * Which neighbour leads to a node that is none: greedily by ring distance over all that is in sight,
+ * and where that ends, by a search whose result is remembered. Owns ways, searches and what is said
+ * of them; never holds a frame. Time and randomness are arguments.
+ *
+ * Why nothing loops: each greedy hop brings the nearest id in sight nearer to the destination, or one
+ * hop closer. A found way is written along its whole length from the target backwards, so that who
+ * follows the newest way met reaches the target. Where views are stale a loop may form: a frame never
+ * goes back to whom it came from, its ttl ends it, and the node where it ended searches anew.
+ */
+import type { NodeId } from '../../../base/ids.ts';
+import { distance } from '../../../base/ring.ts';
+import { type Budget, fullBudget, spend } from './budget.ts';
+import type { Neighbourhood } from './neighbourhood.ts';
+import type { DeadEnd, Found, RingControl, Search } from './ring-control.ts';
+import { type Asking, Searches } from './searches.ts';
+
+/** Of an envelope whose way is not known to be longer: greedy ways are O(log² n). */
+export const defaultTtl = 64;
+const maxTtl = 255;
+/** A way is searched for again after this. */
+export const wayMs = 300_000;
+/** Ways that are remembered; the oldest gives way. */
+const maxWays = 8_192;
+/** Searches of others that are remembered, so that each is answered and sent on once. */
+const maxHeard = 8_192;
+/** Searches of others that one neighbour may bring: each costs every node a few datagrams. */
+const searchBudget = { perSecond: 200, burst: 800 } as const;
+const deadEndBudget = { perSecond: 50, burst: 100 } as const;
+
+interface Way {
+  readonly via: NodeId;
+  readonly hops: number;
+  readonly untilMs: number;
+}
+
+export type RouteEffect =
+  | { readonly kind: 'send'; readonly to: NodeId; readonly control: RingControl }
+  /** A way is known now: what waited for it can go. */
+  | { readonly kind: 'found'; readonly target: NodeId }
+  /** Searched for everywhere, without an answer. */
+  | { readonly kind: 'lost'; readonly target: NodeId }
+  /** Something that this node sent did not arrive. */
+  | { readonly kind: 'dead-end'; readonly destination: NodeId; readonly reporter: NodeId };
+
+/** `via` null: not sent on; the effects say so to whom it concerns. */
+export interface Forwarding {
+  readonly via: NodeId | null;
+  readonly ttl: number;
+  readonly effects: readonly RouteEffect[];
+}
+
+export class Router {
+  readonly #near: Neighbourhood;
+  readonly #ways = new Map<NodeId, Way>();
+  readonly #searches: Searches;
+  /** By origin and number: from whom each search came; null once it was answered. */
+  readonly #heard = new Map<string, NodeId | null>();
+  readonly #budgets = new Map<NodeId, Budget>();
+  #deadEndBudget: Budget = fullBudget(deadEndBudget, 0);
+  #version = 0;
+  readonly counts = {
+    deadEnds: 0,
+    ttlExpired: 0,
+    searches: 0,
+    searchesDropped: 0,
+    deadEndsUnsaid: 0,
+    strangers: 0,
+  };
+
+  constructor(near: Neighbourhood, random32: () => number) {
+    this.#near = near;
+    this.#searches = new Searches(random32);
+  }
+
+  /** Grows when a way may have changed: relay entries made from earlier answers are stale. */
+  get version(): number {
+    return this.#version + this.#near.version;
+  }
+
+  /** The neighbour that leads to `destination`, never `ingress`; null at a dead end. */
+  next(destination: NodeId, ingress: NodeId | null, nowMs: number): NodeId | null {
+    const near = this.#near;
+    if (destination === near.self) return null;
+    if (near.has(destination)) return destination === ingress ? null : destination;
+    const way = this.#ways.get(destination);
+    if (way !== undefined && way.untilMs > nowMs) {
+      // A way that broke is not replaced by a guess: a guess might lead back onto it.
+      return near.carries(way.via) && way.via !== ingress ? way.via : null;
+    }
+    return this.#greedy(destination, ingress);
+  }
+
+  /** The ttl of an envelope that starts here. */
+  ttlTo(destination: NodeId, nowMs: number): number {
+    const way = this.#ways.get(destination);
+    if (way === undefined || way.untilMs <= nowMs) return defaultTtl;
+    return Math.min(maxTtl, Math.max(defaultTtl, way.hops + 16));
+  }
+
+  /** An envelope that came over `ingress` (null: it starts here) for another node. */
+  forward(
+    envelope: { readonly source: NodeId; readonly destination: NodeId; readonly ttl: number },
+    ingress: NodeId | null,
+    nowMs: number,
+  ): Forwarding {
+    const { source, destination, ttl } = envelope;
+    const expired = ingress !== null && ttl <= 1;
+    const via = expired ? null : this.next(destination, ingress, nowMs);
+    if (via !== null) return { via, ttl: ingress === null ? ttl : ttl - 1, effects: [] };
+    if (expired) this.counts.ttlExpired += 1;
+    else this.counts.deadEnds += 1;
+    const effects = [...this.search(destination, nowMs)];
+    if (ingress === null) {
+      effects.push({ kind: 'dead-end', destination, reporter: this.#near.self });
+    } else {
+      const reporter = this.#near.self;
+      const said: DeadEnd = {
+        kind: 'dead-end',
+        source,
+        destination,
+        reporter,
+        expired,
+        ttl: maxTtl,
+      };
+      effects.push(...this.#sayDeadEnd(said, null, nowMs));
+    }
+    return { via: null, ttl: 0, effects };
+  }
+
+  /** Begins a search, unless one is under way or failed just now. */
+  search(target: NodeId, nowMs: number): readonly RouteEffect[] {
+    const asking = this.#searches.begin(target, nowMs);
+    return asking === null ? [] : this.#ask(asking);
+  }
+
+  isSearching(target: NodeId): boolean {
+    return this.#searches.isUnderWay(target);
+  }
+
+  /** A control payload of a neighbour, other than an advertisement. */
+  hear(
+    from: NodeId,
+    control: Exclude<RingControl, { kind: 'neighbours' }>,
+    nowMs: number,
+  ): readonly RouteEffect[] {
+    if (!this.#near.has(from)) {
+      this.counts.strangers += 1;
+      return [];
+    }
+    switch (control.kind) {
+      case 'search':
+        return this.#heardSearch(from, control, nowMs);
+      case 'found':
+        return this.#heardFound(from, control, nowMs);
+      case 'dead-end':
+        return this.#heardDeadEnd(from, control, nowMs);
+    }
+  }
+
+  /** A link came up: who was not found may be now. */
+  neighbourUp(): void {
+    this.#searches.forgive();
+  }
+
+  neighbourDown(id: NodeId): void {
+    this.#budgets.delete(id);
+  }
+
+  tick(nowMs: number): readonly RouteEffect[] {
+    const { asking, lost } = this.#searches.tick(nowMs);
+    return [
+      ...asking.flatMap((each) => this.#ask(each)),
+      ...lost.map((target) => ({ kind: 'lost', target }) as const),
+    ];
+  }
+
+  dueMs(): number | null {
+    return this.#searches.nextMs();
+  }
+
+  #greedy(destination: NodeId, ingress: NodeId | null): NodeId | null {
+    const near = this.#near;
+    const own = distance(near.self, destination);
+    for (const { id, vias } of near.towards(destination)) {
+      if (distance(id, destination) >= own) return null;
+      if (id !== destination && near.isLeaf(id)) continue;
+      for (const via of vias) if (via !== ingress && near.carries(via)) return via;
+    }
+    return null;
+  }
+
+  #ask({ target, number, ttl }: Asking): readonly RouteEffect[] {
+    this.counts.searches += 1;
+    const control: Search = { kind: 'search', origin: this.#near.self, target, number, ttl };
+    return this.#spread(control, null);
+  }
+
+  /** To the target if it is a neighbour, else to all who may carry it. */
+  #spread(control: Search, from: NodeId | null): readonly RouteEffect[] {
+    const near = this.#near;
+    const to = near.has(control.target) ? [control.target] : near.sorted();
+    return to
+      .filter((id) => id !== from && (id === control.target || near.carries(id)))
+      .map((id) => ({ kind: 'send', to: id, control }) as const);
+  }
+
+  #heardSearch(from: NodeId, search: Search, nowMs: number): readonly RouteEffect[] {
+    const { origin, target, number, ttl } = search;
+    const key = `${origin}${number}`;
+    if (origin === this.#near.self || this.#heard.has(key)) return [];
+    const budget = this.#budgets.get(from) ?? fullBudget(searchBudget, nowMs);
+    const spent = spend({ ...budget, ...searchBudget }, nowMs);
+    this.#budgets.set(from, spent.budget);
+    if (!spent.allowed) {
+      this.counts.searchesDropped += 1;
+      return [];
+    }
+    remember(this.#heard, key, from, maxHeard);
+    if (target === this.#near.self) {
+      this.#heard.set(key, null);
+      this.#learn(origin, from, 0, nowMs);
+      return [
+        { kind: 'send', to: from, control: { kind: 'found', origin, target, number, hops: 0 } },
+      ];
+    }
+    if (ttl <= 1 || !this.#near.transit) return [];
+    return this.#spread({ ...search, ttl: ttl - 1 }, from);
+  }
+
+  #heardFound(from: NodeId, found: Found, nowMs: number): readonly RouteEffect[] {
+    const { origin, target, number } = found;
+    const hops = Math.min(maxTtl, found.hops + 1);
+    if (origin === this.#near.self) {
+      if (!this.#searches.end(target, number)) return [];
+      this.#learn(target, from, hops, nowMs);
+      return [{ kind: 'found', target }];
+    }
+    const key = `${origin}${number}`;
+    const back = this.#heard.get(key) ?? null;
+    if (back === null || back === from || !this.#near.has(back)) return [];
+    this.#heard.set(key, null);
+    this.#learn(target, from, hops, nowMs);
+    this.#learn(origin, back, 0, nowMs);
+    return [{ kind: 'send', to: back, control: { ...found, hops } }];
+  }
+
+  #heardDeadEnd(from: NodeId, said: DeadEnd, nowMs: number): readonly RouteEffect[] {
+    const { source, destination, reporter, expired, ttl } = said;
+    if (source === this.#near.self) {
+      // Where the ttl ended the way is too long, or a loop: only a way from here on is measured.
+      const search = expired ? this.search(destination, nowMs) : [];
+      return [...search, { kind: 'dead-end', destination, reporter }];
+    }
+    return ttl <= 1 ? [] : this.#sayDeadEnd({ ...said, ttl: ttl - 1 }, from, nowMs);
+  }
+
+  #sayDeadEnd(said: DeadEnd, ingress: NodeId | null, nowMs: number): readonly RouteEffect[] {
+    const spent = spend(this.#deadEndBudget, nowMs);
+    this.#deadEndBudget = spent.budget;
+    const via = spent.allowed ? this.next(said.source, ingress, nowMs) : null;
+    if (via !== null) return [{ kind: 'send', to: via, control: said }];
+    this.counts.deadEndsUnsaid += 1;
+    // The next one to be said may find a way.
+    return spent.allowed ? this.search(said.source, nowMs) : [];
+  }
+
+  #learn(target: NodeId, via: NodeId, hops: number, nowMs: number): void {
+    remember(this.#ways, target, { via, hops, untilMs: nowMs + wayMs }, maxWays);
+    this.#version += 1;
+  }
+}
+
+function remember<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
+  map.delete(key);
+  map.set(key, value);
+  const [oldest] = map.keys();
+  if (map.size > max && oldest !== undefined) map.delete(oldest);
+}

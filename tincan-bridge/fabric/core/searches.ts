@@ -1,0 +1,104 @@
+/**
+ * Searches that this node has begun: for whom, how far they went, when to widen or give up, and
+ * whom not to search for again so soon. Owns the numbers and the bounds; sends nothing itself.
+ */
+import type { NodeId } from '../../../base/ids.ts';
+
+/** Each try reaches further; the last one everybody: ttl is a byte. */
+const tries = [
+  { ttl: 4, waitMs: 400 },
+  { ttl: 16, waitMs: 1_500 },
+  { ttl: 255, waitMs: 5_000 },
+] as const;
+/** Under way at once; beyond, a dead end stays one until there is room. */
+const maxSearches = 64;
+/** Targets that are remembered as not found; the oldest gives way. */
+const maxFailed = 4_096;
+const firstPauseMs = 1_000;
+const maxPauseMs = 30_000;
+
+interface Search {
+  readonly number: number;
+  readonly attempt: number;
+  readonly untilMs: number;
+}
+
+export interface Asking {
+  readonly target: NodeId;
+  readonly number: number;
+  readonly ttl: number;
+}
+
+export class Searches {
+  readonly #under = new Map<NodeId, Search>();
+  readonly #failed = new Map<NodeId, { readonly pauseMs: number; readonly untilMs: number }>();
+  readonly #random32: () => number;
+
+  constructor(random32: () => number) {
+    this.#random32 = random32;
+  }
+
+  isUnderWay(target: NodeId): boolean {
+    return this.#under.has(target);
+  }
+
+  /** What to ask, or null: under way already, failed just now, or too many. */
+  begin(target: NodeId, nowMs: number): Asking | null {
+    if (this.#under.has(target) || this.#under.size >= maxSearches) return null;
+    if ((this.#failed.get(target)?.untilMs ?? 0) > nowMs) return null;
+    return this.#ask(target, 0, nowMs);
+  }
+
+  /** Whether the answer is to the search that is under way; it is over then. */
+  end(target: NodeId, number: number): boolean {
+    if (this.#under.get(target)?.number !== number) return false;
+    this.#under.delete(target);
+    this.#failed.delete(target);
+    return true;
+  }
+
+  /** The graph changed near here: what was not found may be now. */
+  forgive(): void {
+    this.#failed.clear();
+  }
+
+  /** Searches to widen, and targets that are given up. */
+  tick(nowMs: number): { readonly asking: readonly Asking[]; readonly lost: readonly NodeId[] } {
+    const asking: Asking[] = [];
+    const lost: NodeId[] = [];
+    for (const [target, search] of [...this.#under]) {
+      if (search.untilMs > nowMs) continue;
+      const next = this.#ask(target, search.attempt + 1, nowMs);
+      if (next !== null) asking.push(next);
+      else lost.push(target);
+    }
+    return { asking, lost };
+  }
+
+  nextMs(): number | null {
+    let at: number | null = null;
+    for (const { untilMs } of this.#under.values()) at = Math.min(at ?? untilMs, untilMs);
+    return at;
+  }
+
+  #ask(target: NodeId, attempt: number, nowMs: number): Asking | null {
+    const reach = tries[attempt];
+    if (reach === undefined) {
+      this.#under.delete(target);
+      this.#fail(target, nowMs);
+      return null;
+    }
+    const number = this.#random32();
+    this.#under.set(target, { number, attempt, untilMs: nowMs + reach.waitMs });
+    return { target, number, ttl: reach.ttl };
+  }
+
+  #fail(target: NodeId, nowMs: number): void {
+    const before = this.#failed.get(target)?.pauseMs ?? firstPauseMs / 2;
+    const pauseMs = Math.min(maxPauseMs, before * 2);
+    this.#failed.delete(target);
+    this.#failed.set(target, { pauseMs, untilMs: nowMs + pauseMs });
+    const [oldest] = this.#failed.keys();
+    if (this.#failed.size > maxFailed && oldest !== undefined) this.#failed.delete(oldest);
+  }
+}
