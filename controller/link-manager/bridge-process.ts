@@ -64,8 +64,8 @@ const orphanMs = 2_500;
 
 /** Secrets that were given to the controller by environment are not for the child. */
 function bridgeEnvironment(): NodeJS.ProcessEnv {
-  const { PATH, TZ, NODE_EXTRA_CA_CERTS, EVIO_SANITIZE } = process.env;
-  return { PATH, TZ, NODE_EXTRA_CA_CERTS, EVIO_SANITIZE };
+  const { PATH, TZ, NODE_EXTRA_CA_CERTS } = process.env;
+  return { PATH, TZ, NODE_EXTRA_CA_CERTS };
 }
 
 function whenEnded(child: ChildProcess): Promise<string> {

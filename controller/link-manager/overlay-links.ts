@@ -165,10 +165,6 @@ export class OverlayLinks {
     };
   }
 
-  wanted(): ReadonlySet<NodeId> {
-    return this.#wishes.wanted;
-  }
-
   /** Ends all sessions in order, then the process. */
   async stop(): Promise<void> {
     this.#over.abort();

