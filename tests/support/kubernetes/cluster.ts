@@ -1,0 +1,108 @@
+/**
+ * The scene of issue 6: a cluster across two NATs. The API server stands on a public machine, two
+ * workers behind a NAT each, all three are nodes of one overlay, and every node's address in
+ * Kubernetes is the one in the overlay. Owns the order of starting; pods come from the tests.
+ *
+ *   hA worker 10.77.0.1 ── rA (port) ────────┐
+ *                                            ├── pub: Prosody, coturn
+ *   hB worker 10.77.0.2 ── rB (restricted) ──┤
+ *   hC control plane 10.77.0.3 ── rC (open) ─┘
+ */
+
+import type { EvioNode, NodeOptions } from '../node.ts';
+import { type Scope, waitFor } from '../scope.ts';
+import { createScene, type Scene } from '../two-nodes.ts';
+import { type ControlPlane, startControlPlane } from './control-plane.ts';
+import { createMachine, keepKernelValues } from './machine.ts';
+import { type ProxyMode, startWorker, type Worker } from './worker.ts';
+
+export interface ClusterOptions {
+  /** Of the workers; default iptables on hA, nftables on hB. */
+  readonly proxyModes?: readonly [ProxyMode, ProxyMode];
+  readonly node?: Partial<NodeOptions>;
+}
+
+export interface Cluster extends ControlPlane {
+  readonly scene: Scene;
+  /** Of the overlay: hA, hB, hC. */
+  readonly evio: readonly EvioNode[];
+  readonly workers: readonly [Worker, Worker];
+  /** Creates or changes objects. */
+  apply(...objects: readonly object[]): Promise<void>;
+  waitReady(timeoutMs?: number): Promise<void>;
+  /** What the overlay's device on the first worker has. */
+  overlayMtu(): Promise<number>;
+}
+
+export async function startCluster(scope: Scope, options: ClusterOptions = {}): Promise<Cluster> {
+  const started = performance.now();
+  const say = (what: string): void => {
+    const seconds = ((performance.now() - started) / 1_000).toFixed(1);
+    process.stdout.write(`cluster: ${what} after ${seconds} s\n`);
+  };
+  await keepKernelValues(scope);
+  const scene = await createScene(scope, {
+    kinds: ['port', 'restricted', 'open'],
+    ipv6: true,
+    node: { provider: 'LXBR', config: ignoreOurs, ...options.node },
+  });
+  const machines = [];
+  for (const { host } of scene.sites) machines.push(await createMachine(scope, scene.lab, host));
+  const [hostA, hostB, hostC] = machines;
+  if (hostA === undefined || hostB === undefined || hostC === undefined) throw new Error('3 sites');
+  const evio = scene.sites.map((_, index) => scene.start(index));
+  for (const node of evio) {
+    for (const { name } of evio) if (name !== node.name) await node.waitUp(name, 60_000);
+  }
+  say('the overlay is up');
+  const control = await startControlPlane(hostC, scene.ca, addressOf(evio, 2));
+  say('the control plane answers');
+  const modes = options.proxyModes ?? ['iptables', 'nftables'];
+  const apply: Cluster['apply'] = async (...objects) => {
+    const items = { apiVersion: 'v1', kind: 'List', items: objects };
+    await control.kubectl(['apply', '-f', '-'], { input: JSON.stringify(items) });
+  };
+  await apply(proxyRights);
+  const workers = [
+    await startWorker(hostA, control, { address: addressOf(evio, 0), proxyMode: modes[0] }),
+    await startWorker(hostB, control, { address: addressOf(evio, 1), proxyMode: modes[1] }),
+  ] as const;
+  for (const { name, kubelet } of workers) {
+    await waitFor(
+      `node ${name} has a pod range`,
+      () => control.kubectl(['get', 'node', name, '-o', 'jsonpath={.spec.podCIDR}']),
+      { timeoutMs: 60_000, stepMs: 200, context: () => kubelet.log().slice(-3_000) },
+    );
+  }
+  say('both nodes are registered');
+  const waitReady = async (timeoutMs = 60_000): Promise<void> => {
+    const args = ['wait', '--for=condition=Ready', 'nodes', '--all', `--timeout=${timeoutMs}ms`];
+    await control.kubectl(args, { timeoutMs: timeoutMs + 10_000 });
+    say('both nodes are Ready');
+  };
+  const overlayMtu = async (): Promise<number> => {
+    const file = '/sys/class/net/evbr-lab/mtu';
+    return Number(await scene.lab.exec(hostA.name, ['cat', file]));
+  };
+  return { ...control, scene, evio, workers, apply, waitReady, overlayMtu };
+}
+
+const addressOf = (nodes: readonly EvioNode[], index: number): string =>
+  nodes[index]?.address ?? '';
+
+/** Addresses of pods and of Flannel are no way to another site. */
+const ignoreOurs = {
+  LinkManager: { IgnoredNetInterfaces: ['flannel.1', 'cni0', 'kube-ipvs0', 'evcni0'] },
+};
+
+const proxyRights = {
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'ClusterRoleBinding',
+  metadata: { name: 'lab-kube-proxy' },
+  roleRef: {
+    apiGroup: 'rbac.authorization.k8s.io',
+    kind: 'ClusterRole',
+    name: 'system:node-proxier',
+  },
+  subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'system:kube-proxy' }],
+};
