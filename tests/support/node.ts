@@ -198,7 +198,8 @@ export class EvioNode {
 /** Writes the configuration and starts `evio up`; does not wait for anything. */
 export const startNode = (lab: Lab, options: NodeOptions): EvioNode => new EvioNode(lab, options);
 
-function writeConfig(folder: string, options: NodeOptions): string {
+/** Writes password and configuration of a node, without starting it; the configuration's file. */
+export function writeConfig(folder: string, options: NodeOptions): string {
   mkdirSync(folder, { recursive: true });
   const passwordFile = join(folder, 'password');
   writeFileSync(passwordFile, `${options.xmpp.password}\n`, { mode: 0o600 });

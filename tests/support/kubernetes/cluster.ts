@@ -8,23 +8,30 @@
  *   hB worker 10.77.0.2 ── rB (restricted) ──┤
  *   hC control plane 10.77.0.3 ── rC (open) ─┘
  */
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
 
-import type { EvioNode, NodeOptions } from '../node.ts';
+import { type EvioNode, type NodeOptions, writeConfig } from '../node.ts';
 import { type Scope, waitFor } from '../scope.ts';
 import { createScene, type Scene } from '../two-nodes.ts';
 import { type ControlPlane, startControlPlane } from './control-plane.ts';
-import { createMachine, keepKernelValues } from './machine.ts';
+import { createMachine, keepKernelValues, type Machine } from './machine.ts';
 import { type ProxyMode, startWorker, type Worker } from './worker.ts';
 
 export interface ClusterOptions {
   /** Of the workers; default iptables on hA, nftables on hB. */
   readonly proxyModes?: readonly [ProxyMode, ProxyMode];
   readonly node?: Partial<NodeOptions>;
+  /**
+   * `none`: no overlay on the workers, only its configuration in /etc/evio; their kubelets reach
+   * the API server beside the overlay, by its public address, and wait for theirs.
+   */
+  readonly workersEvio?: 'process' | 'none';
 }
 
 export interface Cluster extends ControlPlane {
   readonly scene: Scene;
-  /** Of the overlay: hA, hB, hC. */
+  /** Of the overlay: hA, hB, hC; or hC alone. */
   readonly evio: readonly EvioNode[];
   readonly workers: readonly [Worker, Worker];
   /** Creates or changes objects. */
@@ -50,12 +57,22 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   for (const { host } of scene.sites) machines.push(await createMachine(scope, scene.lab, host));
   const [hostA, hostB, hostC] = machines;
   if (hostA === undefined || hostB === undefined || hostC === undefined) throw new Error('3 sites');
-  const evio = scene.sites.map((_, index) => scene.start(index));
+  const own = options.workersEvio !== 'none';
+  if (!own) {
+    configure(hostA, scene.options(0));
+    configure(hostB, scene.options(1));
+  }
+  const evio = (own ? [0, 1, 2] : [2]).map((index) => scene.start(index));
   for (const node of evio) {
     for (const { name } of evio) if (name !== node.name) await node.waitUp(name, 60_000);
   }
+  await scene.lab.waitDevice(hostC.name, 'evbr-lab', '10.77.0.3', 60_000);
   say('the overlay is up');
-  const control = await startControlPlane(hostC, scene.ca, addressOf(evio, 2));
+  const publicAddress = scene.sites[2]?.address ?? '';
+  const control = await startControlPlane(hostC, scene.ca, {
+    address: '10.77.0.3',
+    url: `https://${own ? '10.77.0.3' : publicAddress}:6443`,
+  });
   say('the control plane answers');
   const modes = options.proxyModes ?? ['iptables', 'nftables'];
   const apply: Cluster['apply'] = async (...objects) => {
@@ -64,8 +81,8 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   };
   await apply(proxyRights);
   const workers = [
-    await startWorker(hostA, control, { address: addressOf(evio, 0), proxyMode: modes[0] }),
-    await startWorker(hostB, control, { address: addressOf(evio, 1), proxyMode: modes[1] }),
+    await startWorker(hostA, control, { address: '10.77.0.1', proxyMode: modes[0] }),
+    await startWorker(hostB, control, { address: '10.77.0.2', proxyMode: modes[1] }),
   ] as const;
   for (const { name, kubelet } of workers) {
     await waitFor(
@@ -87,8 +104,20 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   return { ...control, scene, evio, workers, apply, waitReady, overlayMtu };
 }
 
-const addressOf = (nodes: readonly EvioNode[], index: number): string =>
-  nodes[index]?.address ?? '';
+/** The files of a node where the image looks for them. */
+function configure(machine: Machine, options: NodeOptions): void {
+  const folder = machine.file('/etc/evio');
+  if (options.xmpp.caFile !== undefined) copyFileSync(options.xmpp.caFile, join(folder, 'ca.crt'));
+  const files = { PasswordFile: '/etc/evio/password', CaFile: '/etc/evio/ca.crt' };
+  writeConfig(folder, {
+    ...options,
+    config: {
+      ...options.config,
+      Broker: { StateDirectory: '/var/lib/evio', RunDirectory: '/run/evio' },
+      Signal: { Overlays: { lab: files } },
+    },
+  });
+}
 
 /** Addresses of pods and of Flannel are no way to another site. */
 const ignoreOurs = {

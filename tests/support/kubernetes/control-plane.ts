@@ -29,16 +29,21 @@ export interface ControlPlane {
   log(name: string): string;
 }
 
-/** `address`: of that machine, the one that the API server tells everybody. */
+export interface ControlPlaneOptions {
+  /** Of the machine in the overlay: pods are sent there. */
+  readonly address: string;
+  /** Where kubelets look for the API server. */
+  readonly url: string;
+}
+
 export async function startControlPlane(
   machine: Machine,
   ca: Ca,
-  address: string,
+  { address, url }: ControlPlaneOptions,
 ): Promise<ControlPlane> {
   const { lab, name: ns } = machine;
   const folder = join(lab.folder, 'control-plane');
   mkdirSync(folder);
-  const url = `https://${address}:6443`;
   const children = new Map<string, Child>();
   const start = (argv: readonly string[]): Child => {
     const name = (argv[0] ?? '').split('/').at(-1) ?? '';
@@ -61,7 +66,7 @@ export async function startControlPlane(
     lab.exec(ns, kubectlArgv(args), { timeoutMs: 30_000, ...options });
 
   start(etcdArgv(folder));
-  const api = start(await apiServerArgv(ca, address));
+  const api = start(await apiServerArgv(ca, address, new URL(url).hostname));
   await waitFor('the API server is ready', () => kubectl(['get', '--raw', '/readyz']), {
     timeoutMs: 120_000,
     stepMs: 200,
@@ -115,10 +120,10 @@ const etcdArgv = (folder: string): readonly string[] => [
   ...['--initial-cluster=default=http://127.0.0.1:2380'],
 ];
 
-async function apiServerArgv(ca: Ca, address: string): Promise<readonly string[]> {
+async function apiServerArgv(ca: Ca, address: string, host: string): Promise<readonly string[]> {
   const server = await ca.issue({
     name: 'kube-apiserver',
-    ips: ['127.0.0.1', address, serviceRange.replace(/0\/16$/, '1')],
+    ips: ['127.0.0.1', address, host, serviceRange.replace(/0\/16$/, '1')],
     dns: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'],
   });
   const client = await ca.issue({ name: 'apiserver-kubelet', organization: 'system:masters' });

@@ -16,6 +16,13 @@ export const judge = (name: string): string => join(judgesFolder, 'bin', name);
 /** The reference plugins of the CNI project. */
 export const cniPlugin = (name: string): string => join(judgesFolder, 'bin', 'cni', name);
 
+/** Our own image, as `config/image/build.sh` makes it; `tests/setup.sh kubernetes` does. */
+export const evioImage: string = join(judgesFolder, 'evio-image.tar');
+
+export const needsImage: string | null = existsSync(evioImage)
+  ? null
+  : 'no image: tests/setup.sh kubernetes builds it';
+
 /** What a cluster needs of this machine, as `unless` wants it. */
 export const needsKubernetes: string | null =
   needsRoot ?? needsProgram('containerd') ?? needsProgram('etcd') ?? needsJudges();

@@ -4,8 +4,8 @@
  * container runtimes, kubelets and CNI plugins write to. Owns these, ends every process in them
  * with its scope, and never touches the same folders of the host.
  */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { exec } from '../../../base/exec.ts';
 import type { Lab } from '../netns.ts';
 import type { Scope } from '../scope.ts';
@@ -55,6 +55,7 @@ exec sleep infinity
 /** Makes the host of that name a machine; everything that the lab runs there enters it. */
 export async function createMachine(scope: Scope, lab: Lab, name: string): Promise<Machine> {
   await sweepCgroups();
+  makeMountPoints(scope);
   const full = lab.fullName(name);
   const folder = join(lab.folder, 'machines', name);
   mkdirSync(folder, { recursive: true });
@@ -80,6 +81,23 @@ export async function createMachine(scope: Scope, lab: Lab, name: string): Promi
   ]);
   await lab.sysctl(name, { 'net.ipv4.ip_forward': 1 });
   return { lab, name, podCgroup, file: (path) => join(folder, path) };
+}
+
+/** Folders of the host that the private ones are mounted on; those that were not there go again. */
+function makeMountPoints(scope: Scope): void {
+  for (const path of privateFolders) {
+    const first = mkdirSync(path, { recursive: true });
+    if (first === undefined) continue;
+    scope.defer(() => {
+      for (let made = path; made.startsWith(first); made = dirname(made)) {
+        try {
+          rmdirSync(made);
+        } catch {
+          return; // somebody has put something in it: it stays
+        }
+      }
+    });
+  }
 }
 
 /** Values that a kubelet sets for the whole host: kept, and written back with the scope. */
