@@ -14,6 +14,7 @@ import {
   checkPodToPod,
   checkService,
   deploy,
+  describeSpeed,
   measureHosts,
   measurePods,
   undeploy,
@@ -38,10 +39,8 @@ async function judgeBackend(cluster: Cluster, backend: FlannelBackend): Promise<
   await checkKubectl(cluster, work);
   const hosts = await measureHosts(cluster);
   const pods = await measurePods(cluster, work);
-  const show = (x: { there: number; back: number }): string =>
-    `${x.there.toFixed(0)} and ${x.back.toFixed(0)} Mbit/s`;
   process.stdout.write(
-    `flannel ${backend}: MTU ${mtu}; hosts ${show(hosts)}, pods ${show(pods)}\n`,
+    `flannel ${backend}: MTU ${mtu}; hosts ${describeSpeed(hosts)}, pods ${describeSpeed(pods)}\n`,
   );
   await undeploy(cluster);
   await flannel.stop();

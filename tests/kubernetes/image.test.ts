@@ -64,9 +64,10 @@ test.unless(
       { timeoutMs: 90_000, stepMs: 500 },
     );
     const [a, b] = cluster.workers;
+    const from = a.machine.name;
     await waitFor(
       'the workers reach each other',
-      async () => (await ping(lab, a.name, b.address, { count: 1, waitS: 1 })).received === 1,
+      async () => (await ping(lab, from, b.address, { count: 1, waitS: 1 })).received === 1,
       { timeoutMs: 60_000 },
     );
 
@@ -85,7 +86,7 @@ test.unless(
       );
       await evio(metadata.name, 'status');
     }
-    assert.equal((await ping(lab, a.name, b.address, { count: 3 })).received, 3);
+    assert.equal((await ping(lab, from, b.address, { count: 3 })).received, 3);
     await prosody.start();
     const after = Pods.parse(JSON.parse(await cluster.kubectl(listed))).items;
     const restarts = after.flatMap(({ status }) => status.containerStatuses);

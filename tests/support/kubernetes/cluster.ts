@@ -10,18 +10,19 @@
  */
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
-
 import { type EvioNode, type NodeOptions, writeConfig } from '../node.ts';
 import { type Scope, waitFor } from '../scope.ts';
 import { createScene, type Scene } from '../two-nodes.ts';
-import { type ControlPlane, startControlPlane } from './control-plane.ts';
+import { type ControlPlane, startControlPlane, writeKubeconfig } from './control-plane.ts';
 import { createMachine, keepKernelValues, type Machine } from './machine.ts';
-import { type ProxyMode, startWorker, type Worker } from './worker.ts';
+import { nodeNameOf, type ProxyMode, startWorker, type Worker } from './worker.ts';
 
 export interface ClusterOptions {
   /** Of the workers; default iptables on hA, nftables on hB. */
   readonly proxyModes?: readonly [ProxyMode, ProxyMode];
   readonly node?: Partial<NodeOptions>;
+  /** More of a worker's configuration, given the kubeconfig of its node. */
+  readonly workerConfig?: (name: string, kubeconfig: string) => NonNullable<NodeOptions['config']>;
   /**
    * `none`: no overlay on the workers, only its configuration in /etc/evio; their kubelets reach
    * the API server beside the overlay, by its public address, and wait for theirs.
@@ -58,21 +59,28 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   const [hostA, hostB, hostC] = machines;
   if (hostA === undefined || hostB === undefined || hostC === undefined) throw new Error('3 sites');
   const own = options.workersEvio !== 'none';
+  const publicAddress = scene.sites[2]?.address ?? '';
   if (!own) {
     configure(hostA, scene.options(0));
     configure(hostB, scene.options(1));
   }
-  const evio = (own ? [0, 1, 2] : [2]).map((index) => scene.start(index));
+  const url = `https://${own ? '10.77.0.3' : publicAddress}:6443`;
+  const changes = async (index: number): Promise<Partial<NodeOptions>> => {
+    const { host = '' } = scene.sites[index] ?? {};
+    if (options.workerConfig === undefined || index === 2) return {};
+    const name = nodeNameOf(host);
+    const user = `system:node:${name}`;
+    const file = await writeKubeconfig(scene.lab, scene.ca, url, user, 'system:nodes');
+    return { config: { ...ignoreOurs, ...options.workerConfig(name, file) } };
+  };
+  const evio: EvioNode[] = [];
+  for (const index of own ? [0, 1, 2] : [2]) evio.push(scene.start(index, await changes(index)));
   for (const node of evio) {
     for (const { name } of evio) if (name !== node.name) await node.waitUp(name, 60_000);
   }
   await scene.lab.waitDevice(hostC.name, 'evbr-lab', '10.77.0.3', 60_000);
   say('the overlay is up');
-  const publicAddress = scene.sites[2]?.address ?? '';
-  const control = await startControlPlane(hostC, scene.ca, {
-    address: '10.77.0.3',
-    url: `https://${own ? '10.77.0.3' : publicAddress}:6443`,
-  });
+  const control = await startControlPlane(hostC, scene.ca, { address: '10.77.0.3', url });
   say('the control plane answers');
   const modes = options.proxyModes ?? ['iptables', 'nftables'];
   const apply: Cluster['apply'] = async (...objects) => {

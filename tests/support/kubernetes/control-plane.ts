@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ca } from '../ca.ts';
 import type { Child } from '../child.ts';
-import type { RunOptions } from '../netns.ts';
+import type { Lab, RunOptions } from '../netns.ts';
 import { waitFor } from '../scope.ts';
 import { judge } from './judges.ts';
 import type { Machine } from './machine.ts';
@@ -51,13 +51,8 @@ export async function startControlPlane(
     children.set(name, child);
     return child;
   };
-  const kubeconfig = async (user: string, organization?: string): Promise<string> => {
-    const group = organization === undefined ? {} : { organization };
-    const issued = await ca.issue({ name: user, dns: ['client'], ...group });
-    const file = join(folder, `${user}.json`);
-    writeFileSync(file, kubeconfigText(url, ca.certFile, issued), { mode: 0o600 });
-    return file;
-  };
+  const kubeconfig: ControlPlane['kubeconfig'] = (user, organization) =>
+    writeKubeconfig(lab, ca, url, user, organization);
   const admin = await kubeconfig('admin', 'system:masters');
   const kubectlArgv = (args: readonly string[]): readonly string[] => [
     ...[judge('kubectl'), `--kubeconfig=${admin}`, ...args],
@@ -85,6 +80,21 @@ export async function startControlPlane(
     kubeconfig,
     log: (name) => children.get(name)?.log() ?? '',
   };
+}
+
+/** A kubeconfig of a user with a certificate of the cluster's CA; also before there is a cluster. */
+export async function writeKubeconfig(
+  lab: Lab,
+  ca: Ca,
+  url: string,
+  user: string,
+  organization?: string,
+): Promise<string> {
+  const group = organization === undefined ? {} : { organization };
+  const issued = await ca.issue({ name: user, dns: ['client'], ...group });
+  const file = join(lab.folder, `${user.replaceAll(':', '-')}.kubeconfig`);
+  writeFileSync(file, kubeconfigText(url, ca.certFile, issued), { mode: 0o600 });
+  return file;
 }
 
 interface Pair {

@@ -37,7 +37,7 @@ export async function startFlannel(cluster: Cluster, backend: FlannelBackend): P
   const settings = join(lab.folder, `flannel-${backend}.json`);
   writeFileSync(settings, JSON.stringify({ Network: podRange, Backend: { Type: backend } }));
   const daemons: Child[] = [];
-  for (const { machine } of cluster.workers) {
+  for (const { machine, name: nodeName } of cluster.workers) {
     for (const name of ['flannel', 'bridge', 'host-local', 'loopback', 'portmap']) {
       copyFileSync(cniPlugin(name), machine.file(`/opt/cni/bin/${name}`));
     }
@@ -46,7 +46,7 @@ export async function startFlannel(cluster: Cluster, backend: FlannelBackend): P
       ...[judge('flanneld'), '--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`],
       ...[`--net-config-path=${settings}`, '--ip-masq', '--iface=evbr-lab'],
     ];
-    daemons.push(lab.spawn(machine.name, argv, { env: { NODE_NAME: machine.name } }));
+    daemons.push(lab.spawn(machine.name, argv, { env: { NODE_NAME: nodeName } }));
   }
   for (const [index, { machine }] of cluster.workers.entries()) {
     await waitFor(

@@ -18,7 +18,7 @@ export const judgeImage = 'localhost/judge:1';
 
 export interface Worker {
   readonly machine: Machine;
-  /** Name of the Kubernetes node. */
+  /** Name of the Kubernetes node: the machine's, in lower case. */
   readonly name: string;
   /** `--node-ip`. */
   readonly address: string;
@@ -43,6 +43,7 @@ export async function startWorker(
   options: WorkerOptions,
 ): Promise<Worker> {
   const { lab, name } = machine;
+  const nodeName = nodeNameOf(name);
   const runContainerd = async (): Promise<Child> => {
     const file = join(lab.folder, 'machines', `${name}-containerd.toml`);
     writeFileSync(file, containerdConfig);
@@ -63,7 +64,7 @@ export async function startWorker(
   await importImage(judge('image.tar'));
   const worker: Worker = {
     machine,
-    name,
+    name: nodeName,
     ...options,
     containerd,
     kubelet: lab.spawn(name, kubeletArgv),
@@ -79,6 +80,8 @@ export async function startWorker(
   return worker;
 }
 
+export const nodeNameOf = (machine: string): string => machine.toLowerCase();
+
 /** Writes a file of the machine by rename: containerd reads a CNI file at its first event. */
 export function putFile(machine: Machine, path: string, text: string): void {
   const file = machine.file(path);
@@ -92,7 +95,7 @@ async function prepareKubelet(
   control: ControlPlane,
   address: string,
 ): Promise<readonly string[]> {
-  const { name } = machine;
+  const name = nodeNameOf(machine.name);
   const { ca } = control;
   const serving = await ca.issue({ name: `kubelet-${name}`, ips: [address], dns: [name] });
   const kubeconfig = await control.kubeconfig(`system:node:${name}`, 'system:nodes');
@@ -138,7 +141,7 @@ async function prepareProxy(
     kind: 'KubeProxyConfiguration',
     mode: proxyMode,
     clusterCIDR: podRange,
-    hostnameOverride: machine.name,
+    hostnameOverride: nodeNameOf(machine.name),
     clientConnection: { kubeconfig },
     // The machine's table is a namespace's: its size may not be set there.
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },

@@ -113,6 +113,30 @@ export async function deploy(cluster: Cluster): Promise<Workload> {
   };
 }
 
+/** A Deployment of thirty pods that only stand there. */
+export const manyPods = {
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name: 'many' },
+  spec: {
+    replicas: 30,
+    selector: { matchLabels: { app: 'many' } },
+    template: {
+      metadata: { labels: { app: 'many' } },
+      spec: {
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: 'many', image: judgeImage, imagePullPolicy: 'Never' }],
+      },
+    },
+  },
+};
+
+/** Of all pods of the default namespace. */
+export async function podAddresses(cluster: Cluster): Promise<readonly string[]> {
+  const { items } = Pods.parse(JSON.parse(await cluster.kubectl(['get', 'pods', '-o', 'json'])));
+  return items.map(({ status }) => status.podIP);
+}
+
 /** Deletes it and waits until the kubelets have ended the pods. */
 export async function undeploy(cluster: Cluster): Promise<void> {
   const args = ['delete', 'deployment/web', 'service/web', '--cascade=foreground'];
@@ -239,12 +263,21 @@ const Report = z.object({
   end: z.object({ sum_received: z.object({ bits_per_second: z.number() }) }),
 });
 
-/** TCP between the pods in Mbit/s, each way. */
+/** TCP in Mbit/s, each way. */
+export interface Speed {
+  readonly there: number;
+  readonly back: number;
+}
+
+export const describeSpeed = ({ there, back }: Speed): string =>
+  `${there.toFixed(0)} and ${back.toFixed(0)} Mbit/s`;
+
+/** Between the pods. */
 export async function measurePods(
   cluster: Cluster,
   { pods: [from, to] }: Workload,
   seconds = 3,
-): Promise<{ readonly there: number; readonly back: number }> {
+): Promise<Speed> {
   const run = async (more: readonly string[]): Promise<number> => {
     const argv = ['iperf3', '-J', '-c', to.address, '-t', `${seconds}`, ...more];
     const report = await inPod(cluster, from, argv, seconds * 1_000 + 30_000);
@@ -253,13 +286,10 @@ export async function measurePods(
   return { there: await run([]), back: await run(['-R']) };
 }
 
-/** TCP between the workers themselves over the overlay, for comparison in the same run. */
-export async function measureHosts(
-  cluster: Cluster,
-  seconds = 3,
-): Promise<{ readonly there: number; readonly back: number }> {
+/** Between the workers themselves over the overlay, for comparison in the same run. */
+export async function measureHosts(cluster: Cluster, seconds = 3): Promise<Speed> {
   const [from, to] = cluster.workers;
-  const pair = { from: from.name, to: to.name, address: to.address, seconds };
+  const pair = { from: from.machine.name, to: to.machine.name, address: to.address, seconds };
   const { lab } = cluster.scene;
   const there = await iperf(lab, pair);
   return { there: there.mbps, back: (await iperf(lab, { ...pair, reverse: true })).mbps };
