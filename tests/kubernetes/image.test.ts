@@ -9,6 +9,7 @@ import { exec } from '../../base/exec.ts';
 import { suite } from '../support/harness.ts';
 import { startCluster } from '../support/kubernetes/cluster.ts';
 import { evioImage, judge, needsImage, needsKubernetes } from '../support/kubernetes/judges.ts';
+import { parseStatus } from '../support/node.ts';
 import { repositoryRoot } from '../support/repository.ts';
 import { waitFor } from '../support/scope.ts';
 import { ping } from '../support/traffic.ts';
@@ -81,7 +82,10 @@ test.unless(
     for (const { metadata } of pods) {
       await waitFor(
         'the node notices that its server is gone',
-        async () => !/"state":\s*"online"/.test(await evio(metadata.name, 'status', '--json')),
+        async () => {
+          const status = parseStatus(await evio(metadata.name, 'status', '--json'));
+          return status.overlays[0]?.signal?.state !== 'online';
+        },
         { timeoutMs: 60_000, stepMs: 500 },
       );
       await evio(metadata.name, 'status');

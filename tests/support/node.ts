@@ -49,6 +49,9 @@ const Status = z.looseObject({
 export type PeerStatus = z.infer<typeof Peer>;
 export type NodeStatus = z.infer<typeof Status>;
 
+/** Of what `evio status --json` printed. */
+export const parseStatus = (text: string): NodeStatus => Status.parse(JSON.parse(text));
+
 export interface NodeOptions {
   /** Namespace; '' is the host itself. */
   readonly ns: string;
@@ -133,7 +136,7 @@ export class EvioNode {
   }
 
   async status(): Promise<NodeStatus> {
-    return Status.parse(JSON.parse(await this.evio('status', '--json')));
+    return parseStatus(await this.evio('status', '--json'));
   }
 
   /** The peer of that name in any overlay, undefined when not (yet) known. */
