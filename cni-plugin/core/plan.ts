@@ -74,8 +74,8 @@ export function planPod({ ifname, addresses }: Wiring): IpCommand[] {
       const six = address.includes(':');
       return [
         ['address', 'add', address, 'dev', ifname, ...(six ? ['nodad'] : [])],
-        [six ? '-6' : '-4', 'route', 'replace', 'default', 'via', gateway, 'dev', ifname],
-      ].map((command) => command);
+        ['route', 'replace', six ? '::/0' : '0.0.0.0/0', 'via', gateway, 'dev', ifname],
+      ];
     }),
   ];
 }

@@ -65,22 +65,14 @@ export async function seeRoutes(exec: Exec, device: string): Promise<readonly Se
 /** Runs the commands in one process, in order; the first failure ends it and is named. */
 export async function runIp(exec: Exec, commands: readonly IpCommand[]): Promise<void> {
   if (commands.length === 0) return;
-  // A family is a flag of ip itself: a batch has one for all, so there are up to three.
-  for (const family of ['', '-4', '-6']) {
-    const lines = commands
-      .filter(([first = '']) => (first.startsWith('-') ? first : '') === family)
-      .map((command) => (family === '' ? command : command.slice(1)).join(' '));
-    if (lines.length === 0) continue;
-    const flags = family === '' ? [] : [family];
-    await exec(['ip', ...flags, '-batch', '-'], { input: `${lines.join('\n')}\n` }).catch(
-      (error: unknown) => {
-        const code = error instanceof EvioError ? error.code : 'host.command-failed';
-        const line = Number(/Command failed -:(\d+)/.exec(messageOf(error))?.[1] ?? '0');
-        throw new EvioError(code, `ip ${lines[line - 1] ?? 'batch'}: ${messageOf(error)}`, {
-          cause: error,
-        });
-      },
-    );
+  const lines = commands.map((command) => command.join(' '));
+  try {
+    await exec(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n` });
+  } catch (error) {
+    const code = error instanceof EvioError ? error.code : 'host.command-failed';
+    const line = Number(/Command failed -:(\d+)/.exec(messageOf(error))?.[1] ?? '0');
+    const text = `ip ${lines[line - 1] ?? 'batch'}: ${messageOf(error)}`;
+    throw new EvioError(code, text, { cause: error });
   }
 }
 

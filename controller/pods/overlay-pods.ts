@@ -343,7 +343,7 @@ export class OverlayPods {
       this.#isDirty = false;
       if (this.#over.signal.aborted) return;
       try {
-        await this.#apply();
+        if (!(await this.#apply())) return;
         if (this.#hostProblem !== null)
           this.#log.info('pods can be attached', { device: this.#bridge ?? '' });
         this.#hostProblem = null;
@@ -357,20 +357,20 @@ export class OverlayPods {
     });
   }
 
-  async #apply(): Promise<void> {
+  /** Whether all is known that it takes. */
+  async #apply(): Promise<boolean> {
     const { exec } = this.#deps;
     this.#lookedAtMs = this.#deps.clock.now();
     const devices = await seeDevices(exec);
     this.#seeHost(devices);
     const holder = this.#holder;
     const bridge = this.#bridge;
-    if (holder === null || bridge === null || this.#own.length === 0) {
-      throw new Error(this.#whyNot() ?? 'not all is known yet');
-    }
+    if (holder === null || bridge === null || this.#own.length === 0) return false;
     await this.#applyBridge(devices, bridge);
     await forwardPackets(this.#own.some(({ family }) => family === 6));
     await this.#applyRoutes(holder, bridge);
     await this.#applyRules();
+    return true;
   }
 
   /** The host's own ranges: what a member must not take away from it. */

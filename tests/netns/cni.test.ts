@@ -34,7 +34,7 @@ async function waitReady(node: EvioNode): Promise<void> {
       last = outcome.text;
       return outcome.status === 0;
     },
-    { timeoutMs: 30_000, context: () => `${last}\n${node.log().slice(-4_000)}` },
+    { timeoutMs: 40_000, stepMs: 250, context: () => `${last}\n${node.log().slice(-4_000)}` },
   );
 }
 

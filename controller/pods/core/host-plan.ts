@@ -160,25 +160,15 @@ export function planRoutes(
       ),
   );
   return [
-    ...gone.map(({ dst, device }) => [
-      flag(dst),
-      'route',
-      'delete',
-      dst,
-      'dev',
-      device,
-      ...protocol,
-    ]),
+    ...gone.map(({ dst, device }) => ['route', 'delete', dst, 'dev', device, ...protocol]),
     ...missing.map(({ range, via, device }) => [
-      ...[flag(routeKey(range)), 'route', 'replace', routeKey(range)],
+      ...['route', 'replace', routeKey(range)],
       ...(via === null ? [] : ['via', formatAddress(via)]),
       ...['dev', device, ...protocol],
       ...(via === null ? [] : ['onlink']),
     ]),
   ];
 }
-
-const flag = (text: string): string => (text.includes(':') ? '-6' : '-4');
 
 /** Never masqueraded, whatever the cluster is: they do not leave the link, or are answered nowhere. */
 const local: Readonly<Record<Family, readonly string[]>> = {
