@@ -11,6 +11,7 @@ import { type NodeCertificate, readNodeCertificate } from '../../base/node-certi
 import {
   AnnouncementBody,
   type PeerMessage,
+  type PodsAnnouncement,
   peerProtocolVersion,
   SignedBody,
 } from '../peer-messages.ts';
@@ -58,6 +59,7 @@ export type Admission =
       readonly node: NodeId;
       readonly name: string;
       readonly issuedAtMs: number;
+      readonly pods: PodsAnnouncement | null;
     }
   | {
       readonly kind: 'refused';
@@ -89,7 +91,12 @@ export class PeerAuthority {
   }
 
   /** The text to put into presence, valid for this full JID only. */
-  announce(overlay: OverlayId, jid: string, name: string): string {
+  announce(
+    overlay: OverlayId,
+    jid: string,
+    name: string,
+    pods: PodsAnnouncement | null = null,
+  ): string {
     const { identity, clock } = this.#deps;
     return sealEnvelope('announcement', identity.privateKey, {
       version: peerProtocolVersion,
@@ -99,6 +106,7 @@ export class PeerAuthority {
       jid,
       certificate: Buffer.from(this.#deps.certificate(overlay)).toString('base64'),
       issuedAtMs: Math.floor(clock.wallNow()),
+      pods: pods ?? undefined,
     } satisfies Record<keyof AnnouncementBody, unknown>);
   }
 
@@ -128,7 +136,7 @@ export class PeerAuthority {
       return invalid(body.name, 'its signature is wrong');
     }
     const { overlay, account } = place;
-    const { node, name, issuedAtMs } = body;
+    const { node, name, issuedAtMs, pods = null } = body;
     const claim = { overlay, account, name, node, certificate: certificate.x509 };
     const verdict = this.#deps.trust(overlay).judge(claim);
     if (!verdict.accepted) {
@@ -137,7 +145,7 @@ export class PeerAuthority {
       return { kind: 'refused', name, reason: 'untrusted', detail, change };
     }
     this.#remember(`${overlay} ${node}`, { key: certificate.publicKey, claim });
-    return { kind: 'admitted', node, name, issuedAtMs };
+    return { kind: 'admitted', node, name, issuedAtMs, pods };
   }
 
   /**

@@ -11,6 +11,7 @@ import {
   DoneReply,
   ErrorReply,
   type ForgetKey,
+  PodsReply,
   paths,
   Status,
   TrustReply,
@@ -31,6 +32,8 @@ export interface Client {
   trust(): Promise<TrustReply>;
   acceptKey(change: AcceptKey): Promise<void>;
   forgetKey(claim: ForgetKey): Promise<void>;
+  /** Ranges, members and attachments of pods. */
+  pods(): Promise<PodsReply>;
   /** Lines until the signal aborts or the controller ends. */
   watch(signal: AbortSignal): AsyncGenerator<WatchLine>;
 }
@@ -47,6 +50,7 @@ export function createClient(socketPath: string): Client {
     forgetKey: async (claim) => {
       await ask(socketPath, paths.forgetKey, DoneReply, claim);
     },
+    pods: () => ask(socketPath, paths.pods, PodsReply),
     watch: (signal) => watch(socketPath, signal),
   };
 }

@@ -25,6 +25,9 @@ export function createSignal(deps: SignalDeps): Signal {
         overlays.get(overlay)?.sendMessage(to, message),
       );
       deps.port.on('trust.changed', over.signal, ({ overlay }) => overlays.get(overlay)?.rejudge());
+      deps.port.on('pods.rangesChanged', over.signal, ({ overlay, pods }) =>
+        overlays.get(overlay)?.podsChanged(pods),
+      );
       deps.port.on('links.networkChanged', over.signal, ({ overlay }) =>
         overlays.get(overlay)?.networkChanged(),
       );

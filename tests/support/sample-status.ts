@@ -108,3 +108,9 @@ export const noTrust: Deps['trust'] = {
   accept: () => Promise.reject(new EvioError('request.invalid', 'no key is pinned')),
   forget: () => Promise.reject(new EvioError('request.invalid', 'no key is pinned')),
 };
+
+/** A controller that no pod is attached to. */
+export const noPods: Deps['cni'] = {
+  pods: () => ({ overlays: [] }),
+  answer: async () => ({ ok: true, text: '' }),
+};

@@ -11,7 +11,7 @@ import { silentLogger } from '../../../../base/log.ts';
 import { createLocalApi } from '../../../../controller/local-api/index.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
+import { noPods, noTrust, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('cli evio');
 
@@ -75,6 +75,7 @@ test('a controller is found by its configuration, and answers status, peers and 
     tap: () => {},
     trust: noTrust,
     version: '9.9.9',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);

@@ -26,7 +26,7 @@ import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts
 import type { Status } from '../../../../controller/local-api/schema.ts';
 import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
+import { noPods, noTrust, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('local api');
 
@@ -60,6 +60,7 @@ async function serve(
     status: async () => makeStatus(),
     version: '1.2.3',
     trust,
+    cni: noPods,
     tap: (signal, see) => {
       taps.add(see);
       tell();
@@ -154,6 +155,7 @@ test('a folder that others may write to is refused', async (t) => {
     tap: () => {},
     trust: noTrust,
     version: '',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
@@ -166,6 +168,7 @@ test('a second controller is refused, and the first goes on', async (t) => {
     tap: () => {},
     trust: noTrust,
     version: '',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'already-running');
@@ -186,6 +189,7 @@ test("a dead controller's socket is replaced", async (t) => {
     tap: () => {},
     trust: noTrust,
     version: '2',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
@@ -202,6 +206,7 @@ test('a file that is no socket is not removed', async (t) => {
     tap: () => {},
     trust: noTrust,
     version: '',
+    cni: noPods,
   };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
