@@ -31,7 +31,7 @@ test.unless(
   needsKubernetes ?? needsCni,
   'pods are one network by evio-cni, survive restarts and leave nothing',
   async (t: T) => {
-    const cluster = await startCluster(t, { workerConfig: evioCni.config });
+    const cluster = await startCluster(t, evioCni);
     await assert.rejects(cluster.waitReady(1_000), /timed out/);
     await installCni(cluster);
     await cluster.waitReady();
@@ -92,7 +92,19 @@ async function restarts(cluster: Cluster, work: Workload): Promise<void> {
   const [a, b] = work.pods;
   const { lab } = cluster.scene;
   const control = cluster.scene.sites[2]?.host ?? '';
-  const argv = ['exec', a.name, '--', 'iperf3', '-c', b.address, '-t', '40', '-b', '2M', '-i', '1'];
+  const argv = [
+    'exec',
+    a.name,
+    '--',
+    'iperf3',
+    '-c',
+    b.address,
+    '-t',
+    '40',
+    '-b',
+    '2M',
+    '--forceflush',
+  ];
   const flow = lab.spawn(control, cluster.kubectlArgv(argv));
   await flow.waitLog(/3\.00 .*Mbits/, 30_000);
   const [node] = cluster.evio;

@@ -17,12 +17,21 @@ import { type ControlPlane, startControlPlane, writeKubeconfig } from './control
 import { createMachine, keepKernelValues, type Machine } from './machine.ts';
 import { nodeNameOf, type ProxyMode, startWorker, type Worker } from './worker.ts';
 
+/**
+ * The address of a Kubernetes host stands on the TAP itself. On a bridge, where br_netfilter is on,
+ * the kernel bridges a packet for a NodePort back to a remote pod with the sender's MAC, which the
+ * overlay refuses as spoofed.
+ */
+export const overlayDevice = 'ev-lab';
+
 export interface ClusterOptions {
   /** Of the workers; default iptables on hA, nftables on hB. */
   readonly proxyModes?: readonly [ProxyMode, ProxyMode];
   readonly node?: Partial<NodeOptions>;
   /** More of a worker's configuration, given the kubeconfig of its node. */
   readonly workerConfig?: (name: string, kubeconfig: string) => NonNullable<NodeOptions['config']>;
+  /** The same for the control plane. */
+  readonly controlConfig?: NonNullable<NodeOptions['config']>;
   /**
    * `none`: no overlay on the workers, only its configuration in /etc/evio; their kubelets reach
    * the API server beside the overlay, by its public address, and wait for theirs.
@@ -52,7 +61,7 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   const scene = await createScene(scope, {
     kinds: ['port', 'restricted', 'open'],
     ipv6: true,
-    node: { provider: 'LXBR', config: ignoreOurs, ...options.node },
+    node: { provider: 'VNIC', config: ignoreOurs, ...options.node },
   });
   const machines = [];
   for (const { host } of scene.sites) machines.push(await createMachine(scope, scene.lab, host));
@@ -67,7 +76,8 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   const url = `https://${own ? '10.77.0.3' : publicAddress}:6443`;
   const changes = async (index: number): Promise<Partial<NodeOptions>> => {
     const { host = '' } = scene.sites[index] ?? {};
-    if (options.workerConfig === undefined || index === 2) return {};
+    if (index === 2) return { config: { ...ignoreOurs, ...options.controlConfig } };
+    if (options.workerConfig === undefined) return {};
     const name = nodeNameOf(host);
     const user = `system:node:${name}`;
     const file = await writeKubeconfig(scene.lab, scene.ca, url, user, 'system:nodes');
@@ -78,7 +88,7 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   for (const node of evio) {
     for (const { name } of evio) if (name !== node.name) await node.waitUp(name, 60_000);
   }
-  await scene.lab.waitDevice(hostC.name, 'evbr-lab', '10.77.0.3', 60_000);
+  await scene.lab.waitDevice(hostC.name, overlayDevice, '10.77.0.3', 60_000);
   say('the overlay is up');
   const control = await startControlPlane(hostC, scene.ca, { address: '10.77.0.3', url });
   say('the control plane answers');
@@ -106,7 +116,7 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
     say('both nodes are Ready');
   };
   const overlayMtu = async (): Promise<number> => {
-    const file = '/sys/class/net/evbr-lab/mtu';
+    const file = `/sys/class/net/${overlayDevice}/mtu`;
     return Number(await scene.lab.exec(hostA.name, ['cat', file]));
   };
   return { ...control, scene, evio, workers, apply, waitReady, overlayMtu };

@@ -15,9 +15,15 @@ const plugin = join(repositoryRoot, 'cni-plugin/shim/build/evio-cni');
 
 export const needsCni: string | null = existsSync(plugin) ? null : 'evio-cni is not built';
 
-/** Pod ranges from Kubernetes; the host's devices stay while Evio restarts. */
+/**
+ * Pod ranges from Kubernetes; the host's devices stay while Evio restarts. The control plane has no
+ * pods, but pods reach it by their own addresses, so it takes part with a range of its own.
+ */
 export const evioCni = {
-  config: (name: string, kubeconfig: string): NonNullable<NodeOptions['config']> => ({
+  controlConfig: {
+    Cni: { Overlays: { lab: { PodCIDRs: ['10.244.250.0/24'], ClusterCIDRs: [podRange] } } },
+  },
+  workerConfig: (name: string, kubeconfig: string): NonNullable<NodeOptions['config']> => ({
     BridgeController: { Overlays: { lab: { NetDevice: { AutoDelete: false } } } },
     Cni: {
       Overlays: {

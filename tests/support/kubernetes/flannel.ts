@@ -7,7 +7,7 @@ import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Child } from '../child.ts';
 import { waitFor } from '../scope.ts';
-import type { Cluster } from './cluster.ts';
+import { type Cluster, overlayDevice } from './cluster.ts';
 import { podRange } from './control-plane.ts';
 import { cniPlugin, judge } from './judges.ts';
 import { putFile, type Worker } from './worker.ts';
@@ -44,7 +44,7 @@ export async function startFlannel(cluster: Cluster, backend: FlannelBackend): P
     rmSync(subnetFile(machine.file), { force: true });
     const argv = [
       ...[judge('flanneld'), '--kube-subnet-mgr', `--kubeconfig-file=${kubeconfig}`],
-      ...[`--net-config-path=${settings}`, '--ip-masq', '--iface=evbr-lab'],
+      ...[`--net-config-path=${settings}`, '--ip-masq', `--iface=${overlayDevice}`],
     ];
     daemons.push(lab.spawn(machine.name, argv, { env: { NODE_NAME: nodeName } }));
   }
