@@ -13,6 +13,7 @@ import {
   planDetach,
   planHost,
   planPod,
+  planPort,
   type Wiring,
 } from './core/plan.ts';
 
@@ -97,6 +98,10 @@ export async function detach(exec: Exec, hostInterface: string): Promise<void> {
     if (!/Cannot find device/.test(messageOf(error))) throw error;
   }
 }
+
+/** Makes a host end a port of its bridge (again). */
+export const join = (exec: Exec, hostInterface: string, bridge: string): Promise<void> =>
+  batch(exec, [], planPort(hostInterface, bridge));
 
 /** Changes the MTU of both ends. */
 export async function setMtu(

@@ -54,7 +54,8 @@ export async function delegate(
   }
 }
 
-function find(type: string, path: string): string {
+/** Where the plugin is. Throws CniError 7 when it is nowhere in CNI_PATH. */
+export function find(type: string, path: string): string {
   const folders = parsePath(path);
   for (const folder of folders) {
     const file = join(folder, type);

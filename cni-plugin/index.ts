@@ -36,6 +36,8 @@ export interface Cni {
   answer(request: CniRequest, signal: AbortSignal): Promise<CniAnswer>;
   /** How many pods are attached to an overlay. */
   count(overlay: OverlayId): number;
+  /** The host of an overlay was set up: what is attached is looked after. */
+  tidy(): void;
   /** Gives the attached pods of an overlay another MTU. */
   setMtu(overlay: OverlayId, mtu: number): Promise<void>;
 }
@@ -57,9 +59,11 @@ export function createCni(deps: CniDeps): Cni {
     store.list().filter((each) => each.overlay === overlay && each.state === 'ready');
   let work: Promise<unknown> = Promise.resolve();
   const tidy = (): Promise<unknown> => {
-    work = reconcile(verbs, (key) => skeleton.isBusy(key)).catch((error: unknown) =>
-      log.warn('attachments not reconciled', { error: messageOf(error) }),
-    );
+    work = work
+      .then(() => reconcile(verbs, (key) => skeleton.isBusy(key)))
+      .catch((error: unknown) =>
+        log.warn('attachments not reconciled', { error: messageOf(error) }),
+      );
     return work;
   };
   return {
@@ -72,6 +76,7 @@ export function createCni(deps: CniDeps): Cni {
       await work;
     },
     answer: (request, signal) => skeleton.answer(request, signal),
+    tidy: () => void tidy(),
     count: (overlay) => live(overlay).length,
     async setMtu(overlay, mtu) {
       for (const record of live(overlay)) {

@@ -14,7 +14,9 @@ import {
   defaultRoutesIn,
   detach,
   hostLinks,
+  type IpLink,
   isNetns,
+  join,
   linkIn,
 } from './attach.ts';
 import { CniError, toCniError } from './cni-error.ts';
@@ -27,7 +29,7 @@ import {
   type Wiring,
 } from './core/plan.ts';
 import { type Attached, formatResult } from './core/result.ts';
-import { type DelegateCall, delegate } from './delegate.ts';
+import { type DelegateCall, delegate, find } from './delegate.ts';
 import type { AttachmentRecord, AttachmentStore } from './ipam.ts';
 import type { PodNetwork, PodNetworks } from './network.ts';
 import { type NetConf, type PluginResult, parseArgs, parsePath } from './schema.ts';
@@ -68,6 +70,7 @@ export async function add(deps: VerbDeps, call: VerbCall, signal: AbortSignal): 
   await clearLeftover(deps, key, call);
   const host = hostInterfaceOf(key);
   const type = delegatedType(conf);
+  if (type !== null) find(type, call.path); // nothing was begun that it would have to take back
   const addresses = type === null ? ownAddresses(deps, network) : [];
   const record: AttachmentRecord = {
     version: 1,
@@ -297,6 +300,7 @@ export async function reconcile(deps: VerbDeps, isBusy: (key: string) => boolean
       });
     }
   }
+  await putBack(deps, links);
   const known = new Set(deps.store.list().map(({ hostInterface }) => hostInterface));
   for (const { ifname, ifalias } of links) {
     const key = /^evio:cni:([0-9a-f]{64})$/.exec(ifalias ?? '')?.[1];
@@ -306,6 +310,24 @@ export async function reconcile(deps: VerbDeps, isBusy: (key: string) => boolean
     deps.log.info('interface of no attachment removed', { device: ifname });
   }
   return released;
+}
+
+/** A bridge that was removed and made again has lost its ports: the pods' are put back. */
+async function putBack(deps: VerbDeps, links: readonly IpLink[]): Promise<void> {
+  for (const { hostInterface, bridge } of deps.store.list()) {
+    const link = links.find(({ ifname }) => ifname === hostInterface);
+    if (link === undefined || link.master === bridge) continue;
+    try {
+      await join(deps.exec, hostInterface, bridge);
+      deps.log.info('interface put back on its bridge', { device: hostInterface });
+    } catch (error) {
+      // The bridge may not be there yet; the next time it is.
+      deps.log.debug('interface not put back', {
+        device: hostInterface,
+        error: toCniError(error).details,
+      });
+    }
+  }
 }
 
 function readyNetwork(deps: VerbDeps, overlay: OverlayId | null): PodNetwork {

@@ -130,6 +130,7 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
     environment: process.env,
     overlays: config.overlays.flatMap(podsConfig),
     mtuChanged: (overlay, mtu) => void cni.setMtu(overlay, mtu),
+    hostReady: () => cni.tidy(),
     attached: (overlay) => cni.count(overlay),
   });
   const cni = createCni({

@@ -58,12 +58,16 @@ export function planHost(wiring: Wiring): IpCommand[] {
     ['link', 'add', 'name', host, 'address', mac, 'mtu', size, 'type', 'veth', ...peer],
     ['link', 'set', 'dev', host, 'alias', alias],
     ['link', 'set', 'dev', host, 'addrgenmode', 'none'],
-    // A service may send a pod's packet back to the pod that sent it.
-    ['link', 'set', 'dev', host, 'master', bridge],
-    ['link', 'set', 'dev', host, 'type', 'bridge_slave', 'hairpin', 'on'],
+    ...planPort(host, bridge),
     ['link', 'set', 'dev', host, 'up'],
   ];
 }
+
+/** Hairpin: a service may send a pod's packet back to the pod that sent it. */
+export const planPort = (host: string, bridge: string): IpCommand[] => [
+  ['link', 'set', 'dev', host, 'master', bridge],
+  ['link', 'set', 'dev', host, 'type', 'bridge_slave', 'hairpin', 'on'],
+];
 
 /** In the pod's namespace. Addresses are ours alone: detecting duplicates would only cost a second. */
 export function planPod({ ifname, addresses }: Wiring): IpCommand[] {

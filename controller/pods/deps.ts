@@ -46,6 +46,8 @@ export interface PodsDeps {
   readonly overlays: readonly PodsConfig[];
   /** The MTU of an overlay is another one now: its pods' follows. */
   readonly mtuChanged: (overlay: OverlayId, mtu: number) => void;
+  /** The host can have pods (again). */
+  readonly hostReady: (overlay: OverlayId) => void;
   /** How many pods are attached. */
   readonly attached: (overlay: OverlayId) => number;
 }

@@ -88,16 +88,19 @@ export async function loadRules(exec: Exec, rules: string): Promise<void> {
 
 /**
  * Makes the host a router. IPv6 then ignores router advertisements where it obeyed them, which may
- * be how this host got its own default route: there it goes on to obey.
+ * be how this host got its own default route: there it goes on to obey. Returns what could not be
+ * set, as in a container whose /proc/sys may only be read: the host may forward for another reason.
  */
-export async function forwardPackets(hasIpv6: boolean): Promise<void> {
-  await setSysctl('ipv4/ip_forward', '1');
-  if (!hasIpv6 || (await readSysctl('ipv6/conf/all/forwarding')) === '1') return;
-  for (const device of await readdir('/proc/sys/net/ipv6/conf').catch(() => [])) {
-    const name = `ipv6/conf/${device}/accept_ra`;
-    if ((await readSysctl(name)) === '1') await setSysctl(name, '2');
+export async function forwardPackets(hasIpv6: boolean): Promise<readonly string[]> {
+  const missing = [await setSysctl('ipv4/ip_forward', '1')];
+  if (hasIpv6 && (await readSysctl('ipv6/conf/all/forwarding')) !== '1') {
+    for (const device of await readdir('/proc/sys/net/ipv6/conf').catch(() => [])) {
+      const name = `ipv6/conf/${device}/accept_ra`;
+      if ((await readSysctl(name)) === '1') missing.push(await setSysctl(name, '2'));
+    }
+    missing.push(await setSysctl('ipv6/conf/all/forwarding', '1'));
   }
-  await setSysctl('ipv6/conf/all/forwarding', '1');
+  return missing.filter((each) => each !== null);
 }
 
 const readSysctl = (name: string): Promise<string> =>
@@ -106,12 +109,11 @@ const readSysctl = (name: string): Promise<string> =>
     () => '', // not there: the kernel has no such family
   );
 
-async function setSysctl(name: string, value: string): Promise<void> {
-  if ((await readSysctl(name)) === value) return;
-  try {
-    await writeFile(`/proc/sys/net/${name}`, value);
-  } catch (error) {
-    const message = `net/${name} cannot be set to ${value}: ${messageOf(error)}`;
-    throw new EvioError('host.command-failed', message, { cause: error });
-  }
+/** Null, or what is missing, in words. */
+async function setSysctl(name: string, value: string): Promise<string | null> {
+  if ((await readSysctl(name)) === value) return null;
+  return writeFile(`/proc/sys/net/${name}`, value).then(
+    () => null,
+    (error: unknown) => `net/${name} cannot be set to ${value}: ${messageOf(error)}`,
+  );
 }

@@ -344,9 +344,11 @@ export class OverlayPods {
       if (this.#over.signal.aborted) return;
       try {
         if (!(await this.#apply())) return;
-        if (this.#hostProblem !== null)
+        if (this.#hostProblem !== null) {
           this.#log.info('pods can be attached', { device: this.#bridge ?? '' });
-        this.#hostProblem = null;
+          this.#hostProblem = null;
+          this.#deps.hostReady(this.config.overlay);
+        }
         this.#announce();
       } catch (error) {
         if (this.#hostProblem !== messageOf(error))
@@ -367,7 +369,8 @@ export class OverlayPods {
     const bridge = this.#bridge;
     if (holder === null || bridge === null || this.#own.length === 0) return false;
     await this.#applyBridge(devices, bridge);
-    await forwardPackets(this.#own.some(({ family }) => family === 6));
+    const unset = await forwardPackets(this.#own.some(({ family }) => family === 6));
+    for (const error of unset) this.#log.warn('the host may not forward for pods', { error });
     await this.#applyRoutes(holder, bridge);
     await this.#applyRules();
     return true;
@@ -420,6 +423,7 @@ export class OverlayPods {
       seen,
     );
     if ('foreign' in plan) throw new Error(plan.foreign);
+    if (seen === undefined) this.#hostProblem ??= `bridge ${bridge} is being made`;
     await runIp(exec, plan.commands);
   }
 
