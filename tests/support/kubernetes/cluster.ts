@@ -70,8 +70,9 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   const own = options.workersEvio !== 'none';
   const publicAddress = scene.sites[2]?.address ?? '';
   if (!own) {
-    configure(hostA, scene.options(0));
-    configure(hostB, scene.options(1));
+    const config = { ...ignoreOurs, ...options.workerConfig?.('', '') };
+    configure(hostA, scene.options(0, { config }));
+    configure(hostB, scene.options(1, { config }));
   }
   const url = `https://${own ? '10.77.0.3' : publicAddress}:6443`;
   const changes = async (index: number): Promise<Partial<NodeOptions>> => {

@@ -15,27 +15,35 @@ const plugin = join(repositoryRoot, 'cni-plugin/shim/build/evio-cni');
 
 export const needsCni: string | null = existsSync(plugin) ? null : 'evio-cni is not built';
 
+type Config = NonNullable<NodeOptions['config']>;
+
+/** The host's devices stay while Evio restarts, and pods with them. */
+const podsOf = (kubernetes: object): Config => ({
+  BridgeController: { Overlays: { lab: { NetDevice: { AutoDelete: false } } } },
+  Cni: {
+    Overlays: {
+      lab: {
+        Mode: 'routed',
+        Kubernetes: kubernetes,
+        ClusterCIDRs: [podRange],
+        ServiceCIDRs: [serviceRange],
+      },
+    },
+  },
+});
+
 /**
- * Pod ranges from Kubernetes; the host's devices stay while Evio restarts. The control plane has no
- * pods, but pods reach it by their own addresses, so it takes part with a range of its own.
+ * Pod ranges from Kubernetes. The control plane has no pods, but pods reach it by their own
+ * addresses, so it takes part with a range of its own.
  */
 export const evioCni = {
   controlConfig: {
     Cni: { Overlays: { lab: { PodCIDRs: ['10.244.250.0/24'], ClusterCIDRs: [podRange] } } },
   },
-  workerConfig: (name: string, kubeconfig: string): NonNullable<NodeOptions['config']> => ({
-    BridgeController: { Overlays: { lab: { NetDevice: { AutoDelete: false } } } },
-    Cni: {
-      Overlays: {
-        lab: {
-          Mode: 'routed',
-          Kubernetes: { Kubeconfig: kubeconfig, NodeName: name },
-          ClusterCIDRs: [podRange],
-          ServiceCIDRs: [serviceRange],
-        },
-      },
-    },
-  }),
+  workerConfig: (name: string, kubeconfig: string): Config =>
+    podsOf({ Kubeconfig: kubeconfig, NodeName: name }),
+  /** In a pod of the DaemonSet: with the rights of its service account. */
+  configInPod: podsOf({}),
 } as const;
 
 /** Installs plugin and conflist on both workers once the node can give addresses. */

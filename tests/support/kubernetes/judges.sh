@@ -3,7 +3,8 @@
 # CNI plugins, and the image that test pods run. What is there stays; needs Go and the packages of
 # `tests/setup.sh kubernetes`. Cold on two quiet cores: 6 minutes; 5 GB in Go's caches.
 #
-# Usage: tests/support/kubernetes/judges.sh     (EVIO_TEST_CACHE: where to, default ~/.cache/evio-judges)
+# Usage: tests/support/kubernetes/judges.sh [helm]     (EVIO_TEST_CACHE: where to, default
+# ~/.cache/evio-judges; helm: also that, which takes as long as half of all others)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${EVIO_TEST_CACHE:-$HOME/.cache/evio-judges}
@@ -12,6 +13,7 @@ kubernetes=1.34.4 # the last minor whose kubelet takes containerd 1.6 of Debian 
 plugins=v1.9.1
 cnitool=v1.3.0
 flannel_cni=v0.9.1 # the last that held the plugin of Flannel
+helm=v3.18.6
 min_go=25          # 1.25, for flanneld
 
 say() { printf 'judges: %s\n' "$*"; }
@@ -80,6 +82,8 @@ repository=github.com/containernetworking
 [ -z "$(missing "$bin" cnitool)" ] ||
   timed cnitool installed "$bin" $repository/cni/cnitool@$cnitool
 printf '%s\n' "$versions" >"$cache/versions"
+[ "${1:-}" != helm ] || [ -x "$bin/helm" ] ||
+  timed helm installed "$bin" helm.sh/helm/v3/cmd/helm@$helm
 
 # The image of test pods: busybox (static), and programs of Debian with the libraries that they need.
 programs='/usr/bin/ping /usr/bin/iperf3 /usr/bin/socat'

@@ -23,6 +23,11 @@ export const needsImage: string | null = existsSync(evioImage)
   ? null
   : 'no image: tests/setup.sh kubernetes builds it';
 
+/** Not built by default: it takes as long as all of Kubernetes for two seconds of use. */
+export const needsHelm: string | null = existsSync(judge('helm'))
+  ? null
+  : 'no helm: tests/support/kubernetes/judges.sh helm builds it';
+
 /** What a cluster needs of this machine, as `unless` wants it. */
 export const needsKubernetes: string | null =
   needsRoot ?? needsProgram('containerd') ?? needsProgram('etcd') ?? needsJudges();
