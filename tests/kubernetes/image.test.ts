@@ -14,6 +14,7 @@ import {
   cniPlugin,
   evioImage,
   judge,
+  needsHelm,
   needsImage,
   needsKubernetes,
 } from '../support/kubernetes/judges.ts';
