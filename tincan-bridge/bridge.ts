@@ -65,6 +65,11 @@ export function createBridge(deps: BridgeDeps): Bridge {
     disconnect: async ({ peer, reason }) => opened().disconnect(peer, reason),
     describe: async (params) => opened().describe(params),
     ended: async ({ peer, reason }) => opened().ended(peer, reason),
+    setMembers: async () => notYet(),
+    sendMessage: async () => notYet(),
+    traffic: async () => notYet(),
+    routes: async () => notYet(),
+    ping: async () => notYet(),
     status: async () => opened().status(),
     echo: async () => ({}),
     close: async () => {
@@ -319,6 +324,10 @@ class Tunnel {
     }
   }
 }
+
+const notYet = (): never => {
+  throw new EvioError('request.invalid', 'not yet');
+};
 
 function readAnchors(overlay: OverlayId, anchors: TrustAnchors | null): PeerTrust | null {
   try {

@@ -252,6 +252,7 @@ export class OverlayLinks {
           ...config.credentials,
           trust: config.anchors(),
           tap: this.#device.tap,
+          transit: true,
           offload: this.#device.offload,
           servers: this.#servers(),
           ignoredInterfaces: [...config.ignoredInterfaces],

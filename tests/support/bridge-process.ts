@@ -147,6 +147,7 @@ export async function startBridge(
       overlay: OverlayId.parse('test'),
       nodeId: identity.nodeId,
       tap,
+      transit: true,
       offload: true,
       certificate: identity.certificate,
       key: identity.key,
