@@ -126,6 +126,7 @@ test(
       caPem: null,
       rosterGroup: null,
       nodeName: 'me',
+      leaf: false,
     };
     const deps = {
       port: new Bus(silentLogger).port('signal'),

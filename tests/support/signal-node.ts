@@ -89,6 +89,7 @@ export async function startNode(scope: Scope, options: NodeOptions): Promise<Sig
         caPem: null,
         rosterGroup: null,
         nodeName: user,
+        leaf: false,
         ...options.config,
       },
     ],

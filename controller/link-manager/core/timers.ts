@@ -22,3 +22,7 @@ export const closeTimeoutMs = 3_000;
 export const earlyDescriptionMs = 30_000;
 /** And so many of them. */
 export const maxEarlyDescriptions = 256;
+/** Changes of the member list within this time are told as one: a login brings everybody. */
+export const membersDelayMs = 50;
+/** How often traffic is looked at; on-demand links follow it, and they stand for minutes. */
+export const trafficPeriodMs = 10_000;

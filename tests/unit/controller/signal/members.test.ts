@@ -49,6 +49,7 @@ async function stage(t: T): Promise<Stage> {
     caPem: null,
     rosterGroup: null,
     nodeName: 'me',
+    leaf: false,
   };
   const deps = {
     port: bus.port('signal'),

@@ -30,6 +30,7 @@ const announced = (jid: string, n: number, issuedAtMs = 1, name = `n${n}`): Memb
   jid,
   node: node(n),
   name,
+  leaf: false,
   issuedAtMs,
 });
 const unavailable = (jid: string): MembershipInput => ({ kind: 'unavailable', jid });
@@ -42,6 +43,7 @@ const seen = (n: number, account = 'bob@lab.test', name = `n${n}`): MembershipEf
   node: node(n),
   name,
   account,
+  leaf: false,
 });
 const lost = (n: number, reason: 'left' | 'removed' | 'signal-lost'): MembershipEffect => ({
   kind: 'lost',
@@ -165,6 +167,8 @@ test('members and nodes are bounded, and what is beyond is counted', () => {
         account: 'bob@lab.test',
         name: 'x',
         jid: i === 7 ? null : `bob@lab.test/r${i}`,
+        leaf: false,
+        awaited: false,
         issuedAtMs: 1,
       },
     ]),
