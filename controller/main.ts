@@ -22,6 +22,7 @@ import {
 } from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
+import { createRingStatus } from './ring-status.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
 import { createTopology, defaultTopology, type OverlayTopologyConfig } from './topology/index.ts';
@@ -78,6 +79,12 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
       status: () => board.collect(),
       tap: (signal, see) => bus.tap(signal, see),
       trust: modules.trust,
+      ring: createRingStatus({
+        overlays: config.overlays.map(({ overlay }) => overlay),
+        links: modules.links,
+        topology: modules.topology,
+        nameOf: (overlay, node) => board.nameOf(overlay, node),
+      }),
     },
     { runDirectory, clock: systemClock, log: log.child('local-api') },
   );

@@ -16,7 +16,13 @@ import {
   nextMembers,
   noMembers,
 } from './core/members.ts';
-import { callTimeoutMs, membersDelayMs, trafficPeriodMs } from './core/timers.ts';
+import {
+  callTimeoutMs,
+  inBandTimeoutMs,
+  maxInBandWaiting,
+  membersDelayMs,
+  trafficPeriodMs,
+} from './core/timers.ts';
 import { type Reading, ratesBetween } from './core/traffic-rates.ts';
 
 export interface OverlayRingDeps {
@@ -34,10 +40,17 @@ export interface OverlayRingDeps {
   readonly over: AbortSignal;
 }
 
+interface Outgoing {
+  readonly number: number;
+  readonly envelope: string;
+}
+
 export class OverlayRing {
   readonly #deps: OverlayRingDeps;
   #members: MembersState = noMembers;
   #reading: Reading | null = null;
+  /** What waits behind the message that is on its way to a peer. */
+  readonly #outgoing = new Map<NodeId, Outgoing[]>();
   #telling = false;
 
   constructor(deps: OverlayRingDeps) {
@@ -67,24 +80,41 @@ export class OverlayRing {
     });
   }
 
-  /** Carries an envelope in-band, or says that there is no way. */
+  /**
+   * Carries an envelope in-band, or says that there is no way. One at a time to a peer: a message
+   * that overtook an earlier one would make that a replay.
+   */
   send(to: NodeId, number: number, envelope: string): void {
-    const { port, overlay, log, call } = this.#deps;
-    const refused = (): void => port.publish('links.envelopeRefused', { overlay, to, number });
-    const sending = call('sendMessage', { peer: to, body: envelope }, callTimeoutMs);
-    if (sending === null) {
-      refused();
-      return;
+    const waiting = this.#outgoing.get(to);
+    if (waiting === undefined) {
+      this.#outgoing.set(to, []);
+      void this.#sendAll(to, { number, envelope });
+    } else if (waiting.length < maxInBandWaiting) waiting.push({ number, envelope });
+    else this.#refused(to, number);
+  }
+
+  async #sendAll(to: NodeId, first: Outgoing): Promise<void> {
+    let next: Outgoing | undefined = first;
+    while (next !== undefined) {
+      if (!(await this.#sendOne(to, next.envelope))) this.#refused(to, next.number);
+      next = this.#outgoing.get(to)?.shift();
     }
-    sending.then(
-      ({ sent }) => {
-        if (!sent) refused();
-      },
-      (error: unknown) => {
-        log.debug('message not carried in-band', { peer: to, error: messageOf(error) });
-        refused();
-      },
-    );
+    this.#outgoing.delete(to);
+  }
+
+  async #sendOne(to: NodeId, body: string): Promise<boolean> {
+    try {
+      const answer = await this.#deps.call('sendMessage', { peer: to, body }, inBandTimeoutMs);
+      return answer?.sent === true;
+    } catch (error) {
+      this.#deps.log.debug('message not carried in-band', { peer: to, error: messageOf(error) });
+      return false;
+    }
+  }
+
+  #refused(to: NodeId, number: number): void {
+    const { port, overlay, over } = this.#deps;
+    if (!over.aborted) port.publish('links.envelopeRefused', { overlay, to, number });
   }
 
   #tellSoon(): void {

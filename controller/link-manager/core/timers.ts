@@ -22,6 +22,10 @@ export const closeTimeoutMs = 3_000;
 export const earlyDescriptionMs = 30_000;
 /** And so many of them. */
 export const maxEarlyDescriptions = 256;
+/** A message in-band is acknowledged by the peer's process, repeated and given up within 8 s. */
+export const inBandTimeoutMs = 10_000;
+/** Messages in-band that wait for one peer; more are refused, and wait for the server instead. */
+export const maxInBandWaiting = 16;
 /** Changes of the member list within this time are told as one: a login brings everybody. */
 export const membersDelayMs = 50;
 /** How often traffic is looked at; on-demand links follow it, and they stand for minutes. */
