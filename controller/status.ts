@@ -40,10 +40,10 @@ export interface StatusDeps {
   readonly nodeId: NodeId;
   readonly version: string;
   readonly clock: Clock;
-  readonly links: LinkManager;
-  readonly bridges: BridgeController;
+  readonly links: Pick<LinkManager, 'status' | 'snapshot'>;
+  readonly bridges: Pick<BridgeController, 'snapshot'>;
   readonly trust: Pick<OverlayTrust, 'snapshot'>;
-  readonly signal: Signal;
+  readonly signal: Pick<Signal, 'snapshot'>;
   readonly topology: Pick<Topology, 'snapshot'>;
 }
 

@@ -181,3 +181,24 @@ test('members and nodes are bounded, and what is beyond is counted', () => {
   assert.deepEqual(second.effects, []);
   assert.equal(second.state.overflow, 1);
 });
+
+test('who does not come back with our own signalling has left meanwhile', () => {
+  const back: readonly MembershipInput[] = [
+    online('bob@lab.test'),
+    announced(b1, 1),
+    announced(b2, 2),
+    { kind: 'offline' },
+    online('bob@lab.test'),
+    announced(b1, 1, 2),
+  ];
+  const settled: MembershipInput = { kind: 'settled' };
+  const { effects } = run([...back, settled, settled]);
+  assert.deepEqual(effects.slice(2), [
+    lost(1, 'signal-lost'),
+    lost(2, 'signal-lost'),
+    seen(1),
+    lost(2, 'left'),
+  ]);
+  const offlineAgain = run([...back, { kind: 'offline' }, settled]);
+  assert.ok(!offlineAgain.effects.some((e) => e.kind === 'lost' && e.reason === 'left'));
+});
