@@ -1,6 +1,11 @@
 /** All timeouts of the link manager on one page, and why. */
 
-/** From spawn to a served TAP: node's start, the import of the ICE agent, opening the TAP. */
+/**
+ * From spawn to the first word: node's start and the import of the ICE agent, 0.3 s of a processor.
+ * On a machine that boots, or starts many, that takes long; to begin anew would take longer.
+ */
+export const readyTimeoutMs = 20_000;
+/** To open the TAP. */
 export const openTimeoutMs = 10_000;
 /** How often the tunnel process is asked for a sign of life. Its threads forward without it. */
 export const echoPeriodMs = 2_000;
