@@ -448,6 +448,10 @@ class Tunnel {
         this.#router.route(upcall.socket, upcall.from, upcall.bytes);
         return;
       case 'frame-in':
+        // First: a session that waits to be heard is up from now on, and the frame teaches.
+        this.#byNumber.get(upcall.session)?.heard(upcall.session);
+        this.#switch.upcall(upcall);
+        return;
       case 'frame-out':
         this.#switch.upcall(upcall);
         return;

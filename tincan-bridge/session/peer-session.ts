@@ -322,9 +322,14 @@ export class PeerSession {
     await Promise.all(this.#closing);
   }
 
+  /** Something was opened with an association of this peer. */
+  heard(number: SessionNumber): void {
+    if (number !== this.#currentNumber()) this.#input({ kind: 'heard', number });
+  }
+
   /** A control payload that was opened with an association of this peer. */
   control(number: SessionNumber, bytes: Uint8Array): void {
-    if (number !== this.#currentNumber()) this.#input({ kind: 'heard', number });
+    this.heard(number);
     const control = decodeControl(bytes);
     if (control !== null) this.#heard(number, control);
   }
