@@ -1,14 +1,12 @@
 /**
- * Rings of real nodes (topology: see many-nodes.ts): complete soon after a common start, healed when
- * a node dies, and still able to set up links when the XMPP server is dead.
+ * A ring of real nodes (topology: see many-nodes.ts): complete soon after a common start, and healed
+ * when a node dies.
  */
 import assert from 'node:assert/strict';
 import { suite } from '../support/harness.ts';
 import {
   costOf,
   linksOf,
-  overlayOf,
-  pingPeer,
   ringGaps,
   startMany,
   waitAllPairs,
@@ -21,7 +19,7 @@ const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const seconds = (ms: number): string => (ms / 1_000).toFixed(1);
 
 /** Of real seconds on a machine that others use too: generous; the figures are printed. */
-const patienceMs = 120_000;
+const patienceMs = 240_000;
 
 test('20 nodes that start together form a ring, reach each other, and heal when one dies', async (t) => {
   const count = 20;
@@ -66,56 +64,4 @@ test('20 nodes that start together form a ring, reach each other, and heal when 
     stepMs: 500,
   });
   print(`ring closed ${seconds(performance.now() - healedMs)} s after that`);
-}, 500_000);
-
-test('without the XMPP server a ring makes links for traffic; a leaf has one and reaches all', async (t) => {
-  const leaf = 5;
-  const { lab, nodes, prosody } = await startMany(t, {
-    nodes: 8,
-    topology: (index) =>
-      index === leaf
-        ? { Role: 'Leaf' }
-        : { MinSuccessors: 1, MaxLongDistEdges: 0, DemandThreshold: '200K', DemandMinAge: 20 },
-  });
-  await waitOnline(nodes, patienceMs);
-  await waitAllPairs(lab, nodes, patienceMs);
-  const ofLeaf = await linksOf(nodes[leaf] ?? fail());
-  assert.equal(ofLeaf.length, 1, JSON.stringify(ofLeaf));
-  assert.ok(ofLeaf.every(({ incoming }) => incoming === null));
-
-  const from = nodes[0] ?? fail();
-  const linked = new Set((await linksOf(from)).map(({ name }) => name));
-  const far = nodes.find((node, n) => n !== leaf && node !== from && !linked.has(node.name));
-  assert.ok(far, 'somebody is not linked');
-  const { hops, path } = await pingPeer(from, far.name);
-  assert.equal(path.kind, 'ring');
-  assert.ok(hops.length > 1, 'through others');
-
-  await prosody.kill('SIGKILL');
-  for (const node of [from, far]) {
-    await waitFor(
-      `${node.name} is offline`,
-      async () => (await overlayOf(node)).signal.state !== 'online',
-      { timeoutMs: 20_000 },
-    );
-  }
-  const flow = lab.spawn(from.ns, ['ping', '-q', '-i', '0.02', '-s', '1200', far.address]);
-  const link = await waitFor(
-    `a link of ${from.name} to ${far.name}`,
-    async () =>
-      (await linksOf(from)).find(({ name, state }) => name === far.name && state === 'up'),
-    { timeoutMs: patienceMs, stepMs: 250, context: () => from.log().slice(-4_000) },
-  );
-  flow.kill('SIGINT');
-  await flow.ended;
-  print(`on-demand link in-band: ${link.reason ?? `incoming ${link.incoming}`}, ${link.path.kind}`);
-  assert.ok(link.reason === 'on-demand' || link.incoming === 'on-demand');
-  assert.match(link.path.kind, /^direct/);
-  const { counters } = await overlayOf(from);
-  assert.ok((counters['sentInBand'] ?? 0) > 0 && (counters['receivedInBand'] ?? 0) > 0);
-  assert.match(flow.log(), /[^0-9]0% packet loss/, flow.log());
-}, 400_000);
-
-const fail = (): never => {
-  throw new Error('no such node');
-};
+}, 590_000);
