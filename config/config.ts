@@ -84,6 +84,20 @@ export type TrustConfig =
       readonly crlFile: string | null;
     };
 
+/** What the operator said of the topology; null: the topology's own default. */
+export interface TopologyConfig {
+  readonly minSuccessors: number | null;
+  readonly maxLongDistance: number | null;
+  readonly incomingCap: number | null;
+  readonly staticEdges: readonly NodeId[];
+  readonly manual: boolean;
+  readonly role: 'switch' | 'leaf';
+  readonly maxConcurrent: number | null;
+  readonly maxOnDemand: number | null;
+  readonly demandBytesPerSecond: number | null;
+  readonly demandMinAgeMs: number | null;
+}
+
 export interface OverlayConfig {
   readonly overlay: OverlayId;
   readonly signal: SignalConfig;
@@ -94,5 +108,6 @@ export interface OverlayConfig {
     /** Interfaces whose addresses are never candidates. */
     readonly ignoredNetInterfaces: readonly string[];
   };
+  readonly topology: TopologyConfig;
   readonly device: DeviceConfig;
 }

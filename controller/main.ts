@@ -22,9 +22,10 @@ import {
 } from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
+import { createRingStatus } from './ring-status.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
-import { createTopology } from './topology/index.ts';
+import { createTopology, defaultTopology, type OverlayTopologyConfig } from './topology/index.ts';
 import { readVersion } from './version.ts';
 
 /** Each part stops within this; together they stay below the 10 s that an operator is promised. */
@@ -78,6 +79,12 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
       status: () => board.collect(),
       tap: (signal, see) => bus.tap(signal, see),
       trust: modules.trust,
+      ring: createRingStatus({
+        overlays: config.overlays.map(({ overlay }) => overlay),
+        links: modules.links,
+        topology: modules.topology,
+        nameOf: (overlay, node) => board.nameOf(overlay, node),
+      }),
     },
     { runDirectory, clock: systemClock, log: log.child('local-api') },
   );
@@ -94,12 +101,13 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add('topology', stopDeadlineMs, () => topology.stop());
   signal.start();
   lifecycle.add('signal', stopDeadlineMs, () => signal.stop());
+  // First of all, while there is a way to say it.
+  lifecycle.add('membership', stopDeadlineMs, () => topology.leave());
 }
 
 async function createModules(config: Config, identity: NodeIdentity, bus: Bus, log: Logger) {
   const clock = systemClock;
   const { node: self } = identity;
-  const overlays = config.overlays.map(({ overlay }) => overlay);
   const trust = await OverlayTrust.open({
     port: bus.port('trust'),
     identity,
@@ -127,7 +135,14 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
       rekeyMs: rekeyMs(process.env['EVIO_REKEY_MS']),
       overlays: config.overlays.map((overlay) => linksConfig(overlay, identity, trust)),
     }),
-    topology: createTopology({ port: bus.port('topology'), self, overlays }),
+    topology: createTopology({
+      port: bus.port('topology'),
+      clock,
+      random: Math.random,
+      log,
+      self,
+      overlays: config.overlays.map(topologyConfig),
+    }),
     signal: createSignal({
       port: bus.port('signal'),
       clock,
@@ -161,7 +176,7 @@ const trustConfig = ({ overlay, trust }: OverlayConfig): OverlayTrustConfig => (
 });
 
 const linksConfig = (
-  { overlay, links, device, trust }: OverlayConfig,
+  { overlay, links, device, trust, topology }: OverlayConfig,
   identity: NodeIdentity,
   overlayTrust: OverlayTrust,
 ): LinksConfig => ({
@@ -176,9 +191,34 @@ const linksConfig = (
   turn: links.turn,
   ignoredInterfaces: links.ignoredNetInterfaces,
   mtu: device.mtu,
+  transit: topology.role === 'switch',
 });
 
-const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): OverlaySignalConfig => ({
+const topologyConfig = ({ overlay, topology }: OverlayConfig): OverlayTopologyConfig => {
+  const { onDemand, ...general } = defaultTopology;
+  return {
+    overlay,
+    config: {
+      minSuccessors: topology.minSuccessors ?? general.minSuccessors,
+      maxLongDistance: topology.maxLongDistance ?? general.maxLongDistance,
+      incomingCap: topology.incomingCap ?? general.incomingCap,
+      staticEdges: topology.staticEdges,
+      manual: topology.manual,
+      role: topology.role,
+      onDemand: {
+        max: topology.maxOnDemand ?? onDemand.max,
+        thresholdBytesPerSecond: topology.demandBytesPerSecond ?? onDemand.thresholdBytesPerSecond,
+        minAgeMs: topology.demandMinAgeMs ?? onDemand.minAgeMs,
+      },
+      maxConcurrent: topology.maxConcurrent ?? general.maxConcurrent,
+    },
+  };
+};
+
+const signalConfig = (
+  config: Config,
+  { overlay, signal, topology }: OverlayConfig,
+): OverlaySignalConfig => ({
   overlay,
   host: signal.host,
   port: signal.port,
@@ -189,6 +229,7 @@ const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): Overl
   caPem: signal.ca,
   rosterGroup: signal.rosterGroup,
   nodeName: config.nodeName,
+  leaf: topology.role === 'leaf',
 });
 
 /** One line per event at level debug; what an operator follows is logged by the modules. */

@@ -57,6 +57,7 @@ export type Admission =
       readonly kind: 'admitted';
       readonly node: NodeId;
       readonly name: string;
+      readonly leaf: boolean;
       readonly issuedAtMs: number;
     }
   | {
@@ -89,13 +90,14 @@ export class PeerAuthority {
   }
 
   /** The text to put into presence, valid for this full JID only. */
-  announce(overlay: OverlayId, jid: string, name: string): string {
+  announce(overlay: OverlayId, jid: string, name: string, leaf = false): string {
     const { identity, clock } = this.#deps;
     return sealEnvelope('announcement', identity.privateKey, {
       version: peerProtocolVersion,
       overlay,
       node: identity.node,
       name,
+      leaf,
       jid,
       certificate: Buffer.from(this.#deps.certificate(overlay)).toString('base64'),
       issuedAtMs: Math.floor(clock.wallNow()),
@@ -128,7 +130,7 @@ export class PeerAuthority {
       return invalid(body.name, 'its signature is wrong');
     }
     const { overlay, account } = place;
-    const { node, name, issuedAtMs } = body;
+    const { node, name, leaf, issuedAtMs } = body;
     const claim = { overlay, account, name, node, certificate: certificate.x509 };
     const verdict = this.#deps.trust(overlay).judge(claim);
     if (!verdict.accepted) {
@@ -137,7 +139,7 @@ export class PeerAuthority {
       return { kind: 'refused', name, reason: 'untrusted', detail, change };
     }
     this.#remember(`${overlay} ${node}`, { key: certificate.publicKey, claim });
-    return { kind: 'admitted', node, name, issuedAtMs };
+    return { kind: 'admitted', node, name, leaf, issuedAtMs };
   }
 
   /**

@@ -1,5 +1,7 @@
 /** The link-manager module's door: what main may import of it. */
 export {
+  type BridgePing,
+  type BridgeRoutes,
   type BridgeStatus,
   createLinkManager,
   type LinkManager,

@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import { every } from '../../base/clock.ts';
-import { messageOf, toEvioError } from '../../base/errors.ts';
+import { EvioError, messageOf, toEvioError } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
 import type { LogFields, Logger } from '../../base/log.ts';
@@ -21,6 +21,7 @@ import type { Port } from '../bus.ts';
 import type { DeviceSummary, Problem, StunServer, TurnServer } from '../events.ts';
 import type { PeerMessage } from '../peer-messages.ts';
 import { type BridgeProcess, spawnBridge } from './bridge-process.ts';
+import type { MembersInput } from './core/members.ts';
 import {
   nextSupervision,
   type SupervisionEffect,
@@ -35,6 +36,7 @@ import {
   openTimeoutMs,
 } from './core/timers.ts';
 import { keepEarly, noWishes, takeEarly, unwant, type WishesState, want } from './core/wishes.ts';
+import { OverlayRing } from './overlay-ring.ts';
 
 /** What the operator configured for the links of one overlay. */
 export interface LinksConfig {
@@ -44,6 +46,8 @@ export interface LinksConfig {
   readonly ignoredInterfaces: readonly string[];
   /** Null: derived from the paths in use. */
   readonly mtu: number | null;
+  /** This node carries what others send to others: false for a leaf. */
+  readonly transit: boolean;
   /** What this node shows of itself in DTLS handshakes. */
   readonly credentials: Credentials;
   /** What a peer's certificate must stand in a handshake, as of now; null where peers are pinned. */
@@ -90,8 +94,9 @@ export class OverlayLinks {
     stun: [],
     turn: [],
   };
-  /** Peers whose link is up, so that the end of the process ends each of them once. */
+  /** Peers with a session, so that the end of the process ends each of them once. */
   readonly #up = new Set<NodeId>();
+  readonly #ring: OverlayRing;
   #restarts = 0;
   #problem: Problem | null = null;
 
@@ -99,6 +104,15 @@ export class OverlayLinks {
     this.#deps = deps;
     this.#overlay = deps.config.overlay;
     this.#log = deps.log;
+    const { port, clock, log } = deps;
+    this.#ring = new OverlayRing({
+      port,
+      clock,
+      log,
+      overlay: this.#overlay,
+      over: this.#over.signal,
+      call: (method, params, timeoutMs) => this.#call(method, params, timeoutMs),
+    });
     every(deps.clock, echoPeriodMs, this.#over.signal, () => this.#echo());
   }
 
@@ -130,9 +144,17 @@ export class OverlayLinks {
   linkUnwanted(peer: NodeId, reason: string): void {
     if (!this.#wishes.wanted.has(peer)) return;
     this.#wishes = unwant(this.#wishes, peer);
-    this.#tell('disconnect', { peer, reason });
-    this.#send(peer, { kind: 'ended', reason: reason.slice(0, 120) });
-    this.#linkDown(peer, reason);
+    // The session may go on over the ring: the process says what becomes of it.
+    this.#tell('disconnect', { peer, reason: reason.slice(0, 120) });
+  }
+
+  /** What signalling says about members, and what they say about themselves. */
+  members(input: MembersInput): void {
+    this.#ring.members(input);
+  }
+
+  sendInBand(to: NodeId, number: number, envelope: string): void {
+    this.#ring.send(to, number, envelope);
   }
 
   described(peer: NodeId, description: SessionDescription): void {
@@ -147,11 +169,38 @@ export class OverlayLinks {
 
   /** Sessions and counters from the process; null when it does not serve. */
   async status(): Promise<Result<'status'> | null> {
+    return this.#asked('status', this.#call('status', {}, callTimeoutMs));
+  }
+
+  /** The ring as the process sees it; null when it does not serve. */
+  async routes(): Promise<Result<'routes'> | null> {
+    return this.#asked('routes', this.#call('routes', {}, callTimeoutMs));
+  }
+
+  /** One overlay ping. Throws `bridge.failed` when the process does not serve. */
+  async ping(peer: NodeId, timeoutMs: number): Promise<Result<'ping'>> {
+    const asked = this.#call('ping', { peer, timeoutMs }, timeoutMs + callTimeoutMs);
+    if (asked !== null) return asked;
+    throw new EvioError('bridge.failed', `the tunnel process of ${this.#overlay} does not serve`);
+  }
+
+  /** Null while the process does not serve. */
+  #call<M extends Method>(
+    method: M,
+    params: Params<M>,
+    timeoutMs: number,
+  ): Promise<Result<M>> | null {
     if (this.#state.kind !== 'up' || this.#process === null) return null;
-    return this.#process.client.call('status', {}, callTimeoutMs).catch((error: unknown) => {
-      this.#log.warn('no status from the tunnel process', { error: messageOf(error) });
-      return null;
-    });
+    return this.#process.client.call(method, params, timeoutMs);
+  }
+
+  async #asked<T>(method: Method, answer: Promise<T> | null): Promise<T | null> {
+    return (
+      answer?.catch((error: unknown) => {
+        this.#log.warn('no answer from the tunnel process', { method, error: messageOf(error) });
+        return null;
+      }) ?? null
+    );
   }
 
   snapshot(): ProcessSnapshot {
@@ -252,6 +301,7 @@ export class OverlayLinks {
           ...config.credentials,
           trust: config.anchors(),
           tap: this.#device.tap,
+          transit: config.transit,
           offload: this.#device.offload,
           servers: this.#servers(),
           ignoredInterfaces: [...config.ignoredInterfaces],
@@ -263,6 +313,7 @@ export class OverlayLinks {
       );
       this.#input({ kind: 'opened', nowMs: clock.now() });
       this.trustChanged(); // it may have, while the process was opening
+      this.#ring.opened();
       for (const peer of this.#wishes.wanted) this.#request(peer);
     } catch (error) {
       const { code, message } = toEvioError(error);
@@ -294,8 +345,7 @@ export class OverlayLinks {
 
   /** A call without a result; before the process serves it is left out: `#open` repeats wishes. */
   #tell<M extends Method>(method: M, params: Params<M>): void {
-    if (this.#state.kind !== 'up' || this.#process === null) return;
-    this.#process.client.call(method, params, callTimeoutMs).catch((error: unknown) => {
+    this.#call(method, params, callTimeoutMs)?.catch((error: unknown) => {
       this.#log.warn('tunnel process refused a call', { method, error: messageOf(error) });
     });
   }
@@ -324,8 +374,8 @@ export class OverlayLinks {
         return;
       case 'sessionUp': {
         const { peer, path, setUpMs } = message.body;
-        if (!this.#wishes.wanted.has(peer)) return;
         this.#up.add(peer);
+        this.#ring.members({ kind: 'session-up', peer });
         this.#log.info('link up', { peer, path: path.kind, durationMs: Math.round(setUpMs) });
         port.publish('links.linkUp', { overlay, peer, path, setUpMs });
         return;
@@ -339,6 +389,11 @@ export class OverlayLinks {
       case 'sessionDown':
         this.#linkDown(message.body.peer, message.body.reason);
         return;
+      case 'message': {
+        const { peer: from, body: envelope } = message.body;
+        port.publish('links.envelopeReceived', { overlay, from, envelope });
+        return;
+      }
       case 'networkChanged':
         port.publish('links.networkChanged', { overlay });
         return;
@@ -362,6 +417,7 @@ export class OverlayLinks {
 
   #linkDown(peer: NodeId, reason: string): void {
     if (!this.#up.delete(peer)) return;
+    this.#ring.members({ kind: 'session-down', peer });
     this.#log.info('link down', { peer, reason });
     this.#deps.port.publish('links.linkDown', { overlay: this.#overlay, peer, reason });
   }

@@ -49,6 +49,9 @@ export interface OverlaySnapshot {
   readonly counters: SignalCounters;
 }
 
+/** Messages in-band that may still be refused; beyond it the oldest is taken as sent. */
+const maxInBand = 256;
+
 export class OverlaySignal {
   readonly #config: OverlaySignalConfig;
   readonly #deps: SignalDeps;
@@ -68,6 +71,9 @@ export class OverlaySignal {
   /** Ends with the stream: timers and late answers of an old one do nothing. */
   #session = new AbortController();
   #outbox = emptyOutbox;
+  /** What went in-band last, by number, in case that it is refused. */
+  readonly #inBand = new Map<number, { readonly to: NodeId; readonly message: PeerMessage }>();
+  #inBandNumber = 0;
   #running: Promise<void> | null = null;
 
   constructor(config: OverlaySignalConfig, deps: SignalDeps) {
@@ -112,22 +118,56 @@ export class OverlaySignal {
     this.#running = null;
   }
 
-  /** Signs and sends, or keeps the message for when its peer is reachable. */
+  /**
+   * Signs and sends by the server; to a member that cannot be reached there in-band, and where that
+   * is refused too the message waits.
+   */
   sendMessage(to: NodeId, message: PeerMessage): void {
     const jid = this.#members.jidOf(to);
-    if (this.#stream === null || jid === null) {
-      const put = putMessage(this.#outbox, to, message, this.#deps.clock.now());
-      this.#outbox = put.outbox;
-      this.#members.counters.droppedOutbound += put.dropped;
+    if ((this.#stream === null || jid === null) && !this.#members.state.peers.has(to)) {
+      this.#keep(to, message);
       return;
     }
     try {
       const envelope = this.#deps.authority.seal(this.#config.overlay, to, message);
-      this.#stream.send(peerMessage(jid, envelope));
+      if (this.#stream !== null && jid !== null) this.#stream.send(peerMessage(jid, envelope));
+      else this.#sendInBand(to, message, envelope);
     } catch (error) {
       this.#members.counters.droppedOutbound += 1;
       this.#log.error('message cannot be sent', { peer: to, error: messageOf(error) });
     }
+  }
+
+  #sendInBand(to: NodeId, message: PeerMessage, envelope: string): void {
+    const { overlay } = this.#config;
+    this.#inBandNumber += 1;
+    const number = this.#inBandNumber;
+    this.#inBand.set(number, { to, message });
+    const [oldest] = this.#inBand.keys();
+    if (this.#inBand.size > maxInBand && oldest !== undefined) this.#inBand.delete(oldest);
+    this.#members.counters.sentInBand += 1;
+    this.#deps.port.publish('signal.envelopeSealed', { overlay, to, number, envelope });
+  }
+
+  /** No way in-band: the message waits for the server. */
+  envelopeRefused(number: number): void {
+    const refused = this.#inBand.get(number);
+    if (refused === undefined) return;
+    this.#inBand.delete(number);
+    this.#members.counters.sentInBand -= 1;
+    if (this.#stream !== null && this.#members.jidOf(refused.to) !== null) {
+      this.sendMessage(refused.to, refused.message); // it became reachable meanwhile
+    } else this.#keep(refused.to, refused.message);
+  }
+
+  receiveInBand(from: NodeId, envelope: string): void {
+    this.#members.receiveInBand(from, envelope);
+  }
+
+  #keep(to: NodeId, message: PeerMessage): void {
+    const put = putMessage(this.#outbox, to, message, this.#deps.clock.now());
+    this.#outbox = put.outbox;
+    this.#members.counters.droppedOutbound += put.dropped;
   }
 
   /**
@@ -263,12 +303,15 @@ export class OverlaySignal {
 
   /** The roster first, then presence: without it nobody could be told from a stranger. */
   async #enter(stream: XmppStream): Promise<void> {
-    const { overlay, nodeName, rosterGroup } = this.#config;
+    const { overlay, nodeName, leaf, rosterGroup } = this.#config;
     const answer = await this.#request(stream, rosterQuery, 'the roster');
     this.#stream = stream;
     const { full } = stream.address;
     this.#members.advance({ kind: 'online', jid: full, roster: readRoster(answer, rosterGroup) });
-    stream.send(announcePresence(this.#deps.authority.announce(overlay, full, nodeName)));
+    stream.send(announcePresence(this.#deps.authority.announce(overlay, full, nodeName, leaf)));
+    this.#deps.clock.after(this.#policy.settleMs, this.#session.signal, () =>
+      this.#members.advance({ kind: 'settled' }),
+    );
   }
 
   async #request(stream: XmppStream, request: Stanza, what: string): Promise<Stanza> {

@@ -147,9 +147,11 @@ test.unless(
   async (t) => {
     const [a, b] = await onlinePair(t);
     await a.bridge.handlers.disconnect({ peer: b.identity.nodeId, reason: 'test' });
-    const { counters, sessions } = await a.bridge.handlers.status({});
-    assert.equal(counters['sockets'], 0);
-    assert.equal(sessions.length, 0);
+    await until(t, 'drained', () => a.downs.length === 1);
+    await until(t, 'its sockets are closed', async () => {
+      const { counters, sessions } = await a.bridge.handlers.status({});
+      return counters['sockets'] === 0 && sessions.length === 0;
+    });
     assert.equal(a.downs[0]?.reason, 'test');
   },
   10_000,

@@ -98,6 +98,7 @@ function localApiPage(): string {
   const text = source('controller/local-api/schema.ts');
   const { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply } =
     localApi;
+  const { LinksReply, RoutesReply, PingRequest, PingReply } = localApi;
   return [
     '# Local API',
     `HTTP over the Unix socket \`${localApi.socketName}\` in the run directory, which only its owner may open. Answers are JSON; those of status 400 and above are an ErrorReply.`,
@@ -106,6 +107,9 @@ function localApiPage(): string {
       [
         [`GET ${localApi.paths.version}`, 'VersionReply'],
         [`GET ${localApi.paths.status}`, 'Status'],
+        [`GET ${localApi.paths.links}`, 'LinksReply'],
+        [`GET ${localApi.paths.routes}`, 'RoutesReply'],
+        [`POST ${localApi.paths.ping}`, 'PingReply; the body is a PingRequest'],
         [`GET ${localApi.paths.trust}`, 'TrustReply'],
         [`POST ${localApi.paths.acceptKey}`, '`{}`; the body is an AcceptKey'],
         [`POST ${localApi.paths.forgetKey}`, '`{}`; the body is a ForgetKey'],
@@ -113,7 +117,19 @@ function localApiPage(): string {
       ],
     ),
     ...schemaSections(
-      { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply },
+      {
+        VersionReply,
+        Status,
+        LinksReply,
+        RoutesReply,
+        PingRequest,
+        PingReply,
+        TrustReply,
+        AcceptKey,
+        ForgetKey,
+        WatchLine,
+        ErrorReply,
+      },
       text,
     ),
   ].join('\n\n');

@@ -95,6 +95,7 @@ export async function newBridge(
     overlay: OverlayId.parse('test'),
     nodeId: identity.nodeId,
     tap: InterfaceName.parse(tap),
+    transit: true,
     offload: true,
     certificate: identity.certificate,
     key: identity.key,

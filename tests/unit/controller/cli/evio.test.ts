@@ -11,7 +11,7 @@ import { silentLogger } from '../../../../base/log.ts';
 import { createLocalApi } from '../../../../controller/local-api/index.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
+import { noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('cli evio');
 
@@ -39,7 +39,8 @@ function folder(t: T): string {
 test('help shows every command and the exit codes, wrong usage exits 2', async () => {
   const help = await evio(['--help']);
   assert.equal(help.code, 0);
-  for (const word of ['up', 'status', 'peers', 'watch', 'config', 'version', 'Exit codes']) {
+  const words = ['up', 'status', 'peers', 'links', 'routes', 'ping', 'trace', 'watch', 'config'];
+  for (const word of [...words, 'version', 'Exit codes']) {
     assert.match(help.out, new RegExp(`\\b${word}\\b`));
   }
   const wrong = await evio(['stauts']);
@@ -74,6 +75,7 @@ test('a controller is found by its configuration, and answers status, peers and 
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '9.9.9',
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
@@ -90,9 +92,51 @@ test('a controller is found by its configuration, and answers status, peers and 
   assert.match(peers.out, /barn-gw +01234567 +online +direct reflexive 192\.0\.2\.7:4500/);
   const absent = await evio(['peers', 'nobody', '--socket', api.socketPath]);
   assert.equal(absent.code, 1);
+  const links = await evio(['links', '--config', file, '--json']);
+  assert.deepEqual([links.code, JSON.parse(links.out)], [0, sampleRing.samples.links]);
+  const routes = await evio(['routes', '--socket', api.socketPath]);
+  assert.match(routes.out, /silo +aaaaaaaa +barn-gw +neighbour of a neighbour/);
   const version = await evio(['version', '--socket', api.socketPath]);
   assert.match(version.out, /^evio \d+\.\d+\.\d+, Node\.js \d+.*\ncontroller: 9\.9\.9\n$/);
 }, 15_000);
+
+test('ping and trace name the way, and exit 1 without an answer', async (t) => {
+  const runDirectory = folder(t);
+  const api = await createLocalApi(
+    {
+      status: async () => sampleStatus,
+      tap: () => {},
+      trust: noTrust,
+      ring: sampleRing,
+      version: '9.9.9',
+    },
+    { runDirectory, clock: systemClock, log: silentLogger },
+  );
+  t.defer(() => api.close());
+  const at = ['--socket', api.socketPath];
+  const ping = await evio(['ping', 'barn-gw', '--count', '2', ...at]);
+  assert.equal(ping.code, 0);
+  assert.match(
+    ping.out,
+    /^1: silo in 22 ms, ring via barn-gw, through barn-gw\n2: .*\n2 sent, 2 answered/,
+  );
+  const lost = await evio(['ping', 'fedc', '--count', '1', '--json', ...at]);
+  assert.equal(lost.code, 1);
+  assert.equal(JSON.parse(lost.out).answered, 0);
+  const trace = await evio(['trace', 'barn-gw', '--json', ...at]);
+  assert.equal(trace.code, 0);
+  assert.deepEqual(
+    JSON.parse(trace.out).hops.map((hop: { readonly name: string }) => hop.name),
+    ['barn-gw', 'silo'],
+  );
+  const silent = await evio(['trace', 'fedc', ...at]);
+  assert.deepEqual([silent.code, silent.out.startsWith('no answer from attic')], [1, true]);
+  const nobody = await evio(['ping', 'nobody', ...at]);
+  assert.equal(nobody.code, 1);
+  assert.match(nobody.err, /"nobody" \[peer\.unknown\]\nto do: `evio peers` lists/);
+  const wrong = await evio(['ping', 'barn-gw', '--count', 'x', ...at]);
+  assert.match(wrong.err, /--count "x" must be 1 to 9999/);
+}, 30_000);
 
 test('the launcher works through symbolic links from anywhere', async (t) => {
   const path = folder(t);

@@ -26,7 +26,7 @@ import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts
 import type { Status } from '../../../../controller/local-api/schema.ts';
 import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
+import { noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('local api');
 
@@ -60,6 +60,7 @@ async function serve(
     status: async () => makeStatus(),
     version: '1.2.3',
     trust,
+    ring: sampleRing,
     tap: (signal, see) => {
       taps.add(see);
       tell();
@@ -153,6 +154,7 @@ test('a folder that others may write to is refused', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
@@ -165,6 +167,7 @@ test('a second controller is refused, and the first goes on', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
@@ -185,6 +188,7 @@ test("a dead controller's socket is replaced", async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '2',
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
@@ -201,6 +205,7 @@ test('a file that is no socket is not removed', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
   };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
