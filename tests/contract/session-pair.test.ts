@@ -16,6 +16,7 @@ import {
 } from '../support/bridge-pair.ts';
 import { suite, type T } from '../support/harness.ts';
 import { newIdentity } from '../support/identity.ts';
+import { assertWithin } from '../support/pace.ts';
 
 const test = suite('session-pair');
 const why = process.getuid?.() === 0 ? null : 'needs root for the TAP';
@@ -37,7 +38,7 @@ test.unless(
   async (t) => {
     const [a, b] = await onlinePair(t);
     process.stdout.write(`set-up ${a.ups[0]?.setUpMs} ms, load ${loadavg()[0]}\n`);
-    assert.ok((a.ups[0]?.setUpMs ?? 9_999) < 1_000);
+    await assertWithin('the set-up', a.ups[0]?.setUpMs ?? 99_999, 1_000);
     const session = await a.session(b.identity.nodeId);
     assert.equal(session?.state, 'online');
     assert.equal(session?.path.kind, 'direct-host');
@@ -130,7 +131,7 @@ test.unless(
   async (t) => {
     const [a, b] = await onlinePair(t);
     await a.bridge.stop();
-    await until(t, 'down on the far side', () => b.downs.length === 1, 1_000);
+    await until(t, 'down on the far side', () => b.downs.length === 1, 2_000);
     assert.match(b.downs[0]?.reason ?? '', /closed on the far side/);
     const again = await newBridge(t, a.identity);
     carry(t, again, b);
@@ -175,8 +176,8 @@ test.unless(
     process.stdout.write(
       `suspected after ${Math.round(suspectMs)} ms, down after ${Math.round(downMs)}\n`,
     );
-    assert.ok(suspectMs < 6_500);
-    assert.ok(downMs < 30_000);
+    await assertWithin('the suspicion', suspectMs, 6_500);
+    await assertWithin('the end', downMs, 30_000);
   },
   45_000,
 );

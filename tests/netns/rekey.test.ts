@@ -11,7 +11,7 @@ const often = { rekey: { afterMs: 200, afterBytes: 2 ** 36 } };
 
 /** Replacements on the side that has counted fewer. */
 async function replaced({ bridges }: RoutedPair): Promise<number> {
-  const all = await Promise.all(bridges.map((b) => b.client.call('status', {}, 2_000)));
+  const all = await Promise.all(bridges.map((b) => b.client.call('status', {}, 10_000)));
   return Math.min(...all.map(({ counters }) => counters['rekeys'] ?? 0));
 }
 
@@ -79,7 +79,7 @@ test.unless(
     // One record lost by each would be a hundred; what a stalled machine drops comes without them too.
     const most = 10 + 2 * ((lostWithout * 24) / 8);
     assert.ok(lostSegments <= most, `${lostSegments} segments lost, ${lostWithout} without`);
-    const { counters, sessions } = await pair.bridges[0].client.call('status', {}, 2_000);
+    const { counters, sessions } = await pair.bridges[0].client.call('status', {}, 10_000);
     assert.deepEqual(sessions[0]?.path, pair.bridges[0].ups[0]?.path, 'no new ICE attempt');
     assert.equal(pair.bridges[0].ups.length, 1);
     assert.ok((counters['associations'] ?? 0) <= 34, 'old associations end');
@@ -119,7 +119,7 @@ test.unless(
     await waitFor(
       'one association on either side',
       async () => {
-        const all = await Promise.all(pair.bridges.map((b) => b.client.call('status', {}, 2_000)));
+        const all = await Promise.all(pair.bridges.map((b) => b.client.call('status', {}, 10_000)));
         return all.every(({ counters }) => counters['associations'] === 1);
       },
       { timeoutMs: 20_000 },

@@ -19,6 +19,7 @@ import type {
 } from '../../tincan-bridge/protocol/schema.ts';
 import type { T } from './harness.ts';
 import type { TestIdentity } from './identity.ts';
+import { patience } from './pace.ts';
 
 type Ups = Notification<'sessionUp'>;
 
@@ -141,9 +142,9 @@ export async function until(
   condition: () => boolean | Promise<boolean>,
   limitMs = 5_000,
 ): Promise<void> {
-  const end = performance.now() + limitMs;
+  const end = performance.now() + limitMs * patience;
   while (!(await condition())) {
-    assert.ok(performance.now() < end, `not within ${limitMs} ms: ${what}`);
+    assert.ok(performance.now() < end, `not within ${limitMs * patience} ms: ${what}`);
     await new Promise<void>((resolve) => systemClock.after(10, t.signal, resolve));
   }
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Child, Exit } from './child.ts';
 import type { Lab } from './netns.ts';
+import { assertWithin, patience } from './pace.ts';
 import { evioLauncher } from './repository.ts';
 import { waitFor } from './scope.ts';
 
@@ -169,10 +170,10 @@ export class EvioNode {
 
   /** SIGTERM; fails when it has not ended within 10 s, which is what the product promises. */
   async stop(): Promise<Exit> {
-    const exit = await this.#child.stop(10_000);
-    if (exit.signal === 'SIGKILL') {
-      throw new Error(`${this.name} did not end within 10 s: ${this.log().slice(-2_000)}`);
-    }
+    const startMs = performance.now();
+    const exit = await this.#child.stop(10_000 * patience);
+    const took = performance.now() - startMs;
+    await assertWithin(`${this.name} ends`, took, 10_000, () => this.log().slice(-2_000));
     return exit;
   }
 
