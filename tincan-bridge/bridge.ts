@@ -147,6 +147,7 @@ class Tunnel {
 
   setTrust(anchors: TrustAnchors | null): Nothing {
     this.#trust = readAnchors(this.#overlay, anchors);
+    for (const session of this.#sessions.values()) session.trustChanged();
     return {};
   }
 

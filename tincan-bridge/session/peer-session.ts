@@ -102,6 +102,8 @@ interface Association {
   readonly attempt: Attempt;
   readonly path: PathSummary;
   readonly cipher: string;
+  /** What the peer has proved to hold, to be judged again. */
+  readonly certificate: Uint8Array;
   /** Largest frame that the kind of path allows. */
   readonly most: number;
 }
@@ -168,6 +170,22 @@ export class PeerSession {
 
   ended(reason: string): void {
     this.#input({ kind: 'ended', reason });
+  }
+
+  /** Other certificates are trusted from now on: the peer's may not be among them any more. */
+  trustChanged(): void {
+    const { clock, trust } = this.#deps;
+    // Keys that are being replaced say nothing: the peer may have a new certificate since.
+    for (const number of [this.#currentNumber(), this.#state.standby?.number ?? null]) {
+      const shown = number === null ? undefined : this.#installed.get(number)?.certificate;
+      if (shown === undefined) continue;
+      const problem = peerProblem(shown, this.peer, trust(), clock.wallNow());
+      if (problem === null) continue;
+      this.#log.warn('peer is trusted no more', { reason: problem });
+      this.#sayBye();
+      this.#input({ kind: 'distrusted', reason: problem });
+      return;
+    }
   }
 
   /** How often keys were replaced inside the link. */
@@ -522,7 +540,8 @@ export class PeerSession {
     });
     wipeKeys(secured.keys);
     const path = { kind, local: selected.local, remote: selected.remote };
-    this.#installed.set(number, { attempt, path, most, cipher: secured.cipher.slice(0, 64) });
+    const [certificate, cipher] = [secured.peerCertificate, secured.cipher.slice(0, 64)];
+    this.#installed.set(number, { attempt, path, most, cipher, certificate });
     this.#events.onInstalled(number);
   }
 
