@@ -21,9 +21,12 @@ import { assertWithin } from '../support/pace.ts';
 const test = suite('session-pair');
 const why = process.getuid?.() === 0 ? null : 'needs root for the TAP';
 
-async function onlinePair(t: T): Promise<readonly [TestBridge, TestBridge]> {
+async function onlinePair(
+  t: T,
+  more: Parameters<typeof newBridge>[4] = {},
+): Promise<readonly [TestBridge, TestBridge]> {
   const a = await newBridge(t, await newIdentity('a'));
-  const b = await newBridge(t, await newIdentity('b'));
+  const b = await newBridge(t, await newIdentity('b'), noServers, null, more);
   carry(t, a, b);
   carry(t, b, a);
   await connect(a, b);
@@ -53,6 +56,21 @@ test.unless(
         async () => (await x.session(y.identity.nodeId))?.rttMs != null,
       );
     }
+  },
+  10_000,
+);
+
+test.unless(
+  why,
+  'one end without instructions for AES is enough for ChaCha20, which leaves frames 8 bytes more',
+  async (t) => {
+    const [a, b] = await onlinePair(t, { preferChaCha: true });
+    const session = await a.session(b.identity.nodeId);
+    assert.equal(session?.cipher, 'ECDHE-ECDSA-CHACHA20-POLY1305');
+    const withAes = session?.path.remote.startsWith('[') ? 1_400 : 1_420;
+    assert.equal(session?.mtu, withAes + 8);
+    const rtt = async () => (await a.session(b.identity.nodeId))?.rttMs != null;
+    await until(t, 'a round trip under these keys', rtt);
   },
   10_000,
 );

@@ -47,9 +47,12 @@ export async function newBridge(
   identity: TestIdentity,
   servers: IceServers = noServers,
   trust: Params<'open'>['trust'] = null,
-  more: Partial<Params<'open'>> & { readonly onKeys?: (keys: RecordKeys) => void } = {},
+  more: Partial<Params<'open'>> & {
+    readonly onKeys?: (keys: RecordKeys) => void;
+    readonly preferChaCha?: boolean;
+  } = {},
 ): Promise<TestBridge> {
-  const { onKeys = () => {}, ...open } = more;
+  const { onKeys = () => {}, preferChaCha = false, ...open } = more;
   const tap = `evs${process.pid % 100_000}x${made++}`;
   await exec(['ip', 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
   t.defer(async () => {
@@ -77,6 +80,7 @@ export async function newBridge(
         return { ...native, sendFrame, addSession };
       },
       createHandshake,
+      preferChaCha,
       clock: systemClock,
       log: silentLogger,
       loopback: true,

@@ -66,6 +66,8 @@ export interface SessionDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
+  /** This machine has no instructions for AES. */
+  readonly preferChaCha: boolean;
   readonly settings: () => SessionSettings;
   /** The overlay's CA and what it has revoked, or null where peers are pinned. */
   readonly trust: () => PeerTrust | null;
@@ -483,14 +485,14 @@ export class PeerSession {
   }
 
   #handshakeOptions(maxDatagramBytes: number): HandshakeOptions {
-    const { certificate, key } = this.#deps;
+    const { certificate, key, preferChaCha } = this.#deps;
     return {
       role: this.#isServer ? 'server' : 'client',
       certificate,
       key,
       maxDatagramBytes,
       retransmitMs: handshakeRetransmitMs,
-      preferChaCha: false,
+      preferChaCha,
     };
   }
 
