@@ -130,6 +130,7 @@ export async function startBridge(
     exited,
     kill: (signal) => void child.kill(signal),
     client: createBridgeClient(stream, {
+      readyTimeoutMs: 30_000,
       onClosed: () => {},
       onNotification: (message) => {
         if (message.notification === 'sessionUp') self.ups.push(message.body);
@@ -157,7 +158,7 @@ export async function startBridge(
       keyLogFile: null,
       ...more,
     },
-    5_000,
+    30_000,
   );
   return self;
 }
@@ -169,7 +170,7 @@ export function carryBetween(
   to: () => BridgeProcess,
 ): void {
   from.onDescription = ({ description }) => {
-    const call = to().client.call('describe', { peer: sender.nodeId, description }, 2_000);
+    const call = to().client.call('describe', { peer: sender.nodeId, description }, 10_000);
     call.catch(() => {}); // refused while the other does not want it, or is gone: lost, as in XMPP
   };
 }

@@ -80,6 +80,8 @@ export function nextSession(state: SessionState, input: Input, at: Moment): Sess
     case 'timer':
       return onTimer(state, input, at);
     case 'ended':
+      return onEnded(state, `the peer ended the session: ${input.reason}`, at);
+    case 'distrusted':
       return onEnded(state, input.reason, at);
     case 'unwanted': {
       const { effects } = tearDown(state, input.reason);
@@ -418,10 +420,9 @@ function onDead(
   return step(begun.state, ...effects, ...begun.effects);
 }
 
-function onEnded(state: SessionState, reason: string, at: Moment): SessionStep {
+function onEnded(state: SessionState, why: string, at: Moment): SessionStep {
   const untilMs = at.nowMs + endedMs;
   const setup: Setup = { kind: 'pause', untilMs, deaf: false };
-  const why = `the peer ended the session: ${reason}`;
   const ending = tearDown(state, why);
   return step(
     {
