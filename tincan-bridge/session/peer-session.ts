@@ -72,6 +72,8 @@ export interface SessionDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
+  /** This machine has no instructions for AES. */
+  readonly preferChaCha: boolean;
   readonly settings: () => SessionSettings;
   /** The overlay's CA and what it has revoked, or null where peers are pinned. */
   readonly trust: () => PeerTrust | null;
@@ -299,6 +301,22 @@ export class PeerSession {
 
   ended(reason: string): void {
     this.#input({ kind: 'ended', reason });
+  }
+
+  /** Other certificates are trusted from now on: the peer's may not be among them any more. */
+  trustChanged(): void {
+    const { clock, trust } = this.#deps;
+    // Keys that are being replaced say nothing: the peer may have a new certificate since.
+    for (const number of [this.#currentNumber(), this.#state.standby?.number ?? null]) {
+      const shown = number === null ? null : this.#associations.certificateOf(number);
+      if (shown === null) continue;
+      const problem = peerProblem(shown, this.peer, trust(), clock.wallNow());
+      if (problem === null) continue;
+      this.#log.warn('peer is trusted no more', { reason: problem });
+      this.#sayBye();
+      this.#input({ kind: 'distrusted', reason: problem });
+      return;
+    }
   }
 
   /** How often keys were replaced inside the link. */
@@ -646,14 +664,14 @@ export class PeerSession {
   }
 
   #handshakeOptions(maxDatagramBytes: number): HandshakeOptions {
-    const { certificate, key } = this.#deps;
+    const { certificate, key, preferChaCha } = this.#deps;
     return {
       role: this.#isServer ? 'server' : 'client',
       certificate,
       key,
       maxDatagramBytes,
       retransmitMs: handshakeRetransmitMs,
-      preferChaCha: false,
+      preferChaCha,
     };
   }
 
