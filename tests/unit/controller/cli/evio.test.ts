@@ -11,7 +11,7 @@ import { silentLogger } from '../../../../base/log.ts';
 import { createLocalApi } from '../../../../controller/local-api/index.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
+import { noPods, noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('cli evio');
 
@@ -77,6 +77,7 @@ test('a controller is found by its configuration, and answers status, peers and 
     trust: noTrust,
     ring: sampleRing,
     version: '9.9.9',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
@@ -108,6 +109,7 @@ test('ping and trace name the way, and exit 1 without an answer', async (t) => {
       tap: () => {},
       trust: noTrust,
       ring: sampleRing,
+      cni: noPods,
       version: '9.9.9',
     },
     { runDirectory, clock: systemClock, log: silentLogger },

@@ -296,7 +296,7 @@ test('what comes in-band is checked like anything: signature, sender, membership
 
 test('a member that says it is a leaf is seen as one', async (t) => {
   const { bob, members, published } = await stage(t);
-  const text = bob.authority.announce(overlay, bobJid, 'bob', true);
+  const text = bob.authority.announce(overlay, bobJid, 'bob', { leaf: true });
   members.receivePresence(from(bobJid, announcePresence(text)));
   const [seen] = published;
   assert.ok(seen?.name === 'signal.peerSeen' && seen.event.leaf);
