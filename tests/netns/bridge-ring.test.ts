@@ -128,10 +128,13 @@ function steady(t: T, from: Node, to: Node): { stop(): Promise<{ lost: number; g
       const endedMs = Date.now();
       child.kill('SIGINT');
       await once(child, 'close');
-      const replies = [...log.matchAll(/^\[([\d.]+)\] \d+ bytes from/gm)].map((m) => Number(m[1]) * 1e3);
+      const replies = [...log.matchAll(/^\[([\d.]+)\] \d+ bytes from/gm)].map(
+        (m) => Number(m[1]) * 1e3,
+      );
       const times = [startedMs, ...replies, endedMs];
       const gapMs = Math.max(...times.slice(1).map((at, n) => at - (times[n] ?? at)));
-      const [, sent = 0, received = 0] = /(\d+) packets transmitted, (\d+) received/.exec(log) ?? [];
+      const [, sent = 0, received = 0] =
+        /(\d+) packets transmitted, (\d+) received/.exec(log) ?? [];
       return { lost: Number(sent) - Number(received), gapMs: Math.round(gapMs) };
     },
   };
@@ -150,7 +153,12 @@ async function mbps(t: T, from: Node, to: Node): Promise<number> {
 }
 
 /** What tcpdump sees of a filter while something happens. */
-async function captured(t: T, ns: string, filter: string, body: () => Promise<void>): Promise<string> {
+async function captured(
+  t: T,
+  ns: string,
+  filter: string,
+  body: () => Promise<void>,
+): Promise<string> {
   const argv = ['netns', 'exec', ns, 'tcpdump', '-n', '-l', '-A', '-s', '0', '-i', 'any', filter];
   const child = spawn('ip', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
   t.defer(() => void child.kill('SIGKILL'));
@@ -189,7 +197,7 @@ test.unless(
     const envelopes = seen.split('\n').filter((line) => line.includes('198.18.0.')).length;
     assert.ok(envelopes >= 12, `${envelopes} datagrams passed B`);
     assert.ok(!seen.includes(Buffer.from(secret, 'hex').toString('latin1')), 'plaintext at B');
-    assert.ok(!seen.includes('10.77.0.3'), 'B sees who speaks to whom inside');
+    assert.ok(!seen.includes("10.77.0."), "B sees who speaks to whom inside");
 
     const atC = await captured(t, c.ns, 'arp', async () => {
       await inside(a.ns, 'arping', '-c', '3', '-w', '4', '-I', tap, c.overlay).catch(() => '');
@@ -197,7 +205,11 @@ test.unless(
     const asked = atC.match(/ev-test.*In.*Request who-has 10\.77\.0\.3/g)?.length ?? 0;
     process.stdout.write(`${asked} ARP requests of 3 came to C\n`);
 
-    const pinged = await a.process.client.call('ping', { peer: c.identity.nodeId, timeoutMs: 2_000 }, 4_000);
+    const pinged = await a.process.client.call(
+      'ping',
+      { peer: c.identity.nodeId, timeoutMs: 2_000 },
+      4_000,
+    );
     assert.deepEqual(pinged.hops, [b.identity.nodeId, c.identity.nodeId]);
 
     const before = await b.process.client.call('status', {}, 5_000);
@@ -205,7 +217,8 @@ test.unless(
     const [direct2, ring2] = [await mbps(t, a, b), await mbps(t, a, c)];
     const after = await b.process.client.call('status', {}, 5_000);
     const relayed = (after.counters['relayed'] ?? 0) - (before.counters['relayed'] ?? 0);
-    const slow = (after.counters['envelopesForwarded'] ?? 0) - (before.counters['envelopesForwarded'] ?? 0);
+    const slow =
+      (after.counters['envelopesForwarded'] ?? 0) - (before.counters['envelopesForwarded'] ?? 0);
     const ratio = ((ring1 + ring2) / (direct1 + direct2)).toFixed(2);
     process.stdout.write(
       `one TCP stream: direct ${direct1} ${direct2}, over B ${ring1} ${ring2} Mbit/s, ratio ${ratio}; ` +
@@ -226,7 +239,11 @@ test.unless(
       await link(t, between, c);
     }
     assert.match(await ping(a, c), / 0% packet loss/);
-    const { path } = await a.process.client.call('ping', { peer: c.identity.nodeId, timeoutMs: 2_000 }, 4_000);
+    const { path } = await a.process.client.call(
+      'ping',
+      { peer: c.identity.nodeId, timeoutMs: 2_000 },
+      4_000,
+    );
     const pinging = steady(t, a, c);
     const dead = path.remote === b.identity.nodeId ? b : d;
     dead.process.kill('SIGKILL');
