@@ -18,7 +18,7 @@ import type {
   TrustAnchors,
 } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
-import type { DeviceSummary, Problem, StunServer, TurnServer } from '../events.ts';
+import type { DeviceSummary, PathKind, Problem, StunServer, TurnServer } from '../events.ts';
 import type { PeerMessage } from '../peer-messages.ts';
 import { type BridgeProcess, spawnBridge } from './bridge-process.ts';
 import type { MembersInput } from './core/members.ts';
@@ -94,8 +94,8 @@ export class OverlayLinks {
     stun: [],
     turn: [],
   };
-  /** Peers with a session, so that the end of the process ends each of them once. */
-  readonly #up = new Set<NodeId>();
+  /** Peers with a session and its kind of path; the end of the process ends each of them once. */
+  readonly #up = new Map<NodeId, PathKind>();
   readonly #ring: OverlayRing;
   #restarts = 0;
   #problem: Problem | null = null;
@@ -257,7 +257,7 @@ export class OverlayLinks {
         this.#problem ??= { code: 'bridge.failed', message: effect.reason };
         const { retryInMs } = effect;
         this.#log.error('tunnel process ended', { reason: effect.reason, delayMs: retryInMs });
-        for (const peer of [...this.#up]) this.#linkDown(peer, 'the tunnel process ended');
+        for (const peer of [...this.#up.keys()]) this.#linkDown(peer, 'the tunnel process ended');
         const problem = this.#problem;
         port.publish('links.overlayDown', { overlay: this.#overlay, problem, retryInMs });
         return;
@@ -374,15 +374,20 @@ export class OverlayLinks {
         return;
       case 'sessionUp': {
         const { peer, path, setUpMs } = message.body;
-        this.#up.add(peer);
+        this.#up.set(peer, path.kind);
         this.#ring.members({ kind: 'session-up', peer });
-        this.#log.info('link up', { peer, path: path.kind, durationMs: Math.round(setUpMs) });
+        const fields = { peer, path: path.kind, durationMs: Math.round(setUpMs) };
+        // Those over the ring come and go with traffic: no news for an operator.
+        if (path.kind === 'ring') this.#log.debug('session over the ring', fields);
+        else this.#log.info('link up', fields);
         port.publish('links.linkUp', { overlay, peer, path, setUpMs });
         return;
       }
       case 'pathChanged': {
         const { peer, path } = message.body;
-        this.#log.info('path changed', { peer, path: path.kind });
+        const isNextHop = path.kind === 'ring' && this.#up.get(peer) === 'ring';
+        if (this.#up.has(peer)) this.#up.set(peer, path.kind);
+        this.#log[isNextHop ? 'debug' : 'info']('path changed', { peer, path: path.kind });
         port.publish('links.pathChanged', { overlay, peer, path });
         return;
       }
@@ -416,9 +421,11 @@ export class OverlayLinks {
   }
 
   #linkDown(peer: NodeId, reason: string): void {
+    const kind = this.#up.get(peer);
     if (!this.#up.delete(peer)) return;
     this.#ring.members({ kind: 'session-down', peer });
-    this.#log.info('link down', { peer, reason });
+    if (kind === 'ring') this.#log.debug('session over the ring ended', { peer, reason });
+    else this.#log.info('link down', { peer, reason });
     this.#deps.port.publish('links.linkDown', { overlay: this.#overlay, peer, reason });
   }
 }
