@@ -17,13 +17,14 @@ import { DatagramRouter } from './ice/router.ts';
 import { type KernelEvents, watchNetwork } from './network/watch.ts';
 import type { Handlers, Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
+import { noPath } from './session/associations.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
 import { decodeRingSetup } from './session/core/ring-setup.ts';
 import { defaultRekeyRules } from './session/core/session-state.ts';
 import { ringIdleMs, ringKeepMs } from './session/core/timers.ts';
 import { type PeerTrust, peerProblem, readTrust } from './session/peer-certificate.ts';
-import { noPath } from './session/associations.ts';
-import { PeerSession, type SessionDeps, type SessionEvents } from './session/peer-session.ts';
+import { PeerSession } from './session/peer-session.ts';
+import type { SessionDeps, SessionEvents } from './session/session-contract.ts';
 
 /** Sessions of one tunnel: a full mesh of the largest overlay that the fabric floods. */
 const maxSessions = 4_096;
@@ -249,11 +250,18 @@ class Tunnel {
     const session = this.#overRing(peer);
     if (session === null) return { rttMs: null, path: noPath, hops: [] };
     const { rttMs, path, hops } = await session.ping(timeoutMs);
-    return { rttMs: rttMs === null ? null : Math.round(rttMs * 1_000) / 1_000, path, hops: [...hops] };
+    return {
+      rttMs: rttMs === null ? null : Math.round(rttMs * 1_000) / 1_000,
+      path,
+      hops: [...hops],
+    };
   }
 
   traffic(): Result<'traffic'> {
-    const each = ([peer, { payloadBytes: bytes }]: readonly [NodeId, PeerSession]) => ({ peer, bytes });
+    const each = ([peer, { payloadBytes: bytes }]: readonly [NodeId, PeerSession]) => ({
+      peer,
+      bytes,
+    });
     return { peers: [...this.#sessions].map(each) };
   }
 

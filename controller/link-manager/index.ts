@@ -8,4 +8,5 @@ export {
   type LinkManagerDeps,
   type SessionStatus,
 } from './link-manager.ts';
-export type { Credentials, LinksConfig, ProcessSnapshot } from './overlay-links.ts';
+export type { Credentials, LinksConfig } from './overlay-links.ts';
+export type { ProcessSnapshot } from './tunnel-process.ts';

@@ -8,7 +8,8 @@ import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
-import { type LinksConfig, OverlayLinks, type ProcessSnapshot } from './overlay-links.ts';
+import { type LinksConfig, OverlayLinks } from './overlay-links.ts';
+import type { ProcessSnapshot } from './tunnel-process.ts';
 
 export type { SessionStatus };
 /** Sessions and counters of one tunnel process. */

@@ -7,7 +7,6 @@ import { type Clock, every } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Method, Params, Result } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
 import {
   type MembersInput,
@@ -24,18 +23,14 @@ import {
   trafficPeriodMs,
 } from './core/timers.ts';
 import { type Reading, ratesBetween } from './core/traffic-rates.ts';
+import type { TunnelProcess } from './tunnel-process.ts';
 
 export interface OverlayRingDeps {
   readonly port: Port<'links'>;
   readonly log: Logger;
   readonly clock: Clock;
   readonly overlay: OverlayId;
-  /** Calls the tunnel process; null while it does not serve. */
-  readonly call: <M extends Method>(
-    method: M,
-    params: Params<M>,
-    timeoutMs: number,
-  ) => Promise<Result<M>> | null;
+  readonly process: Pick<TunnelProcess, 'call' | 'tell'>;
   /** Ends with the links. */
   readonly over: AbortSignal;
 }
@@ -62,7 +57,7 @@ export class OverlayRing {
     const { state, effects } = nextMembers(this.#members, input);
     this.#members = state;
     for (const { when } of effects) {
-      if (when === 'now') this.tellMembers();
+      if (when === 'now') this.#tellMembers();
       else this.#tellSoon();
     }
   }
@@ -70,14 +65,11 @@ export class OverlayRing {
   /** A new process knows nobody, and its counters start anew. */
   opened(): void {
     this.#reading = null;
-    this.tellMembers();
+    this.#tellMembers();
   }
 
-  tellMembers(): void {
-    const { call, log } = this.#deps;
-    call('setMembers', membersOf(this.#members), callTimeoutMs)?.catch((error: unknown) => {
-      log.warn('tunnel process refused a call', { method: 'setMembers', error: messageOf(error) });
-    });
+  #tellMembers(): void {
+    this.#deps.process.tell('setMembers', membersOf(this.#members));
   }
 
   /**
@@ -104,7 +96,8 @@ export class OverlayRing {
 
   async #sendOne(to: NodeId, body: string): Promise<boolean> {
     try {
-      const answer = await this.#deps.call('sendMessage', { peer: to, body }, inBandTimeoutMs);
+      const { process } = this.#deps;
+      const answer = await process.call('sendMessage', { peer: to, body }, inBandTimeoutMs);
       return answer?.sent === true;
     } catch (error) {
       this.#deps.log.debug('message not carried in-band', { peer: to, error: messageOf(error) });
@@ -122,13 +115,13 @@ export class OverlayRing {
     this.#telling = true;
     this.#deps.clock.after(membersDelayMs, this.#deps.over, () => {
       this.#telling = false;
-      this.tellMembers();
+      this.#tellMembers();
     });
   }
 
   #measure(): void {
-    const { call, clock, port, overlay, log } = this.#deps;
-    call('traffic', {}, callTimeoutMs)?.then(
+    const { process, clock, port, overlay, log } = this.#deps;
+    process.call('traffic', {}, callTimeoutMs)?.then(
       ({ peers }) => {
         const bytes = new Map(peers.map((each) => [each.peer, each.bytes]));
         const reading = { atMs: clock.now(), bytes };

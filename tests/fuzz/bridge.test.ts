@@ -11,7 +11,13 @@ import { NodeId } from '../../base/ids.ts';
 import { createMemoryDatapath } from '../../tincan-bridge/datapath/memory.ts';
 import { MemoryNetwork } from '../../tincan-bridge/datapath/memory-network.ts';
 import { decodeUpcalls } from '../../tincan-bridge/datapath/upcalls.ts';
+import { decodeFlood, floodHeaderBytes } from '../../tincan-bridge/fabric/core/flood-codec.ts';
+import {
+  decodeRingControl,
+  encodeRingControl,
+} from '../../tincan-bridge/fabric/core/ring-control.ts';
 import { tooBigAnswer } from '../../tincan-bridge/fabric/core/too-big.ts';
+import { decodeTrace, encodeTrace, maxTraceHops } from '../../tincan-bridge/fabric/core/trace.ts';
 import { parseCandidate } from '../../tincan-bridge/ice/candidates.ts';
 import { OwnTransport, transportKey } from '../../tincan-bridge/ice/own-transport.ts';
 import { ReflexiveQuery } from '../../tincan-bridge/ice/reflexive.ts';
@@ -23,8 +29,10 @@ import {
   paramsProblem,
   RequestMessage,
 } from '../../tincan-bridge/protocol/messages.ts';
-import { maxFrameBytes, methods } from '../../tincan-bridge/protocol/schema.ts';
+import { maxFrameBytes, maxMessageChars, methods } from '../../tincan-bridge/protocol/schema.ts';
 import { decodeControl, encodeControl } from '../../tincan-bridge/session/core/control.ts';
+import { MessageParts } from '../../tincan-bridge/session/core/message-parts.ts';
+import { decodeRingSetup, encodeRingSetup } from '../../tincan-bridge/session/core/ring-setup.ts';
 import { fuzz, fuzzSeconds } from '../support/fuzz.ts';
 import { suite } from '../support/harness.ts';
 
@@ -125,6 +133,44 @@ test(
       const written = encodeControl(control);
       assert.deepEqual(Buffer.from(written.subarray(0, 9)), input.subarray(0, 9));
       assert.deepEqual(decodeControl(written), control);
+    });
+  },
+  limitMs,
+);
+
+test(
+  'what members say of the ring: null or one that is written and read again the same',
+  async () => {
+    await fuzz({ target: 'ring', seconds }, (input) => {
+      const bytes = Uint8Array.from(input);
+      const setup = decodeRingSetup(bytes);
+      if (setup !== null) assert.deepEqual(encodeRingSetup(setup), bytes);
+      const trace = decodeTrace(bytes);
+      if (trace !== null) {
+        assert.ok(trace.hops.length <= maxTraceHops);
+        assert.deepEqual(decodeTrace(encodeTrace(trace)), trace);
+      }
+      const ring = decodeRingControl(bytes);
+      if (ring !== null) assert.deepEqual(decodeRingControl(encodeRingControl(ring)), ring);
+      const flood = decodeFlood(bytes);
+      if (flood !== null) assert.equal(flood.frame.length, bytes.length - floodHeaderBytes);
+    });
+  },
+  limitMs,
+);
+
+test(
+  'parts of messages: whatever comes in whatever order, what is kept stays bounded',
+  async () => {
+    const parts = new MessageParts();
+    await fuzz({ target: 'control', seconds }, (input, random) => {
+      const control = decodeControl(Uint8Array.from(input));
+      const [nonce, index] = [BigInt(random.below(8)), random.below(4)];
+      const part = { nonce, index, count: index + 1 + random.below(2), part: input };
+      const joined = parts.add(control?.kind === 'message' ? control : part);
+      if (joined.kind === 'done' && joined.body !== null) {
+        assert.ok(joined.body.length >= 1 && joined.body.length <= maxMessageChars);
+      }
     });
   },
   limitMs,

@@ -197,7 +197,7 @@ test.unless(
     const envelopes = seen.split('\n').filter((line) => line.includes('198.18.0.')).length;
     assert.ok(envelopes >= 12, `${envelopes} datagrams passed B`);
     assert.ok(!seen.includes(Buffer.from(secret, 'hex').toString('latin1')), 'plaintext at B');
-    assert.ok(!seen.includes('10.77.0.3'), 'B sees who speaks to whom inside');
+    assert.ok(!seen.includes('10.77.0.'), 'B sees who speaks to whom inside');
 
     const atC = await captured(t, c.ns, 'arp', async () => {
       await inside(a.ns, 'arping', '-c', '3', '-w', '4', '-I', tap, c.overlay).catch(() => '');

@@ -183,7 +183,8 @@ export class RingLab {
         to?.bridge.handlers.describe({ peer: self.id, description: copy }).catch(() => {});
       });
     }
-    if (name === 'sessionUp') self.told.push({ kind: 'up', ...(body as Notification<'sessionUp'>) });
+    if (name === 'sessionUp')
+      self.told.push({ kind: 'up', ...(body as Notification<'sessionUp'>) });
     if (name === 'pathChanged') {
       self.told.push({ kind: 'path', ...(body as Notification<'pathChanged'>) });
     }

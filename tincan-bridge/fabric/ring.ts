@@ -225,11 +225,14 @@ export class Ring implements RingPort {
     const { near, router } = this.#fabric;
     const nowMs = this.#deps.clock.now();
     return {
-      neighbours: near.sorted().slice(0, 1_024).map((node) => ({
-        node,
-        leaf: near.isLeaf(node),
-        neighbours: [...near.neighboursOf(node)],
-      })),
+      neighbours: near
+        .sorted()
+        .slice(0, 1_024)
+        .map((node) => ({
+          node,
+          leaf: near.isLeaf(node),
+          neighbours: [...near.neighboursOf(node)],
+        })),
       ways: this.#members
         .filter((destination) => !near.has(destination))
         .slice(0, 4_096)
@@ -285,8 +288,7 @@ export class Ring implements RingPort {
     const { budget, allowed } = spend(this.#strangers, nowMs);
     this.#strangers = budget;
     this.#counts.envelopeStrangers += 1;
-    const via =
-      allowed && ttl > 1 ? this.#fabric.router.next(destination, from, nowMs) : null;
+    const via = allowed && ttl > 1 ? this.#fabric.router.next(destination, from, nowMs) : null;
     this.#carry(via, source, destination, ttl - 1, bytes);
   }
 
@@ -353,7 +355,8 @@ export class Ring implements RingPort {
 
   #sendControl(to: NodeId, bytes: Uint8Array): void {
     const hop = this.#deps.session(to);
-    if (hop !== null) this.#deps.datapath.sendFrame(hop.number, 'control', { bytes, offload: null });
+    if (hop !== null)
+      this.#deps.datapath.sendFrame(hop.number, 'control', { bytes, offload: null });
   }
 
   /** Null: sent. A frame too large for header and path goes bare to a neighbour that need not spread it. */

@@ -218,7 +218,10 @@ export class Switch {
 
   /** A flooded frame: its origin is who has the source behind it, whoever handed it on. */
   #fromFlood(origin: NodeId, frame: Frame): void {
-    if (frame.bytes.length < ethernetHeaderBytes || isGroup(macFromBytes(frame.bytes.subarray(6)))) {
+    if (
+      frame.bytes.length < ethernetHeaderBytes ||
+      isGroup(macFromBytes(frame.bytes.subarray(6)))
+    ) {
       this.#counts.malformed += 1;
       return;
     }

@@ -4,50 +4,36 @@
  * (`associations.ts`, `message-box.ts`, `path-probe.ts` …) are told; decides nothing.
  */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { type NodeId, SessionNonce } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Datapath, SessionNumber } from '../datapath/datapath.ts';
-import type { Handshake, HandshakeOptions } from '../datapath/handshake.ts';
-import type { DatagramRouter } from '../ice/router.ts';
+import type { SessionNumber } from '../datapath/datapath.ts';
 import { SessionDescription } from '../protocol/description.ts';
-import type { IceServers, SessionStatus } from '../protocol/schema.ts';
+import type { SessionStatus } from '../protocol/schema.ts';
 import { Associations, noPath, type PathSummary } from './associations.ts';
 import { Attempt } from './attempt.ts';
-import {
-  type Control,
-  controlBytes,
-  decodeControl,
-  encodeControl,
-  handshakeId,
-  handshakeNonce,
-} from './core/control.ts';
+import { type Control, decodeControl, encodeControl, handshakeId } from './core/control.ts';
 import { ethernetHeaderBytes, pathKind } from './core/path.ts';
-import { pathNote, unreachableNote } from './core/path-note.ts';
+import { explained, pathNote, ringNote, unreachableNote } from './core/path-note.ts';
 import { isOverRing } from './core/ring.ts';
-import { encodeRingSetup, type RingSetup, ringDatagramBytes } from './core/ring-setup.ts';
+import type { RingSetup } from './core/ring-setup.ts';
 import { nextSession } from './core/session.ts';
 import {
   type Effect,
   type Input,
   initialSession,
   phaseOf,
-  type RekeyRules,
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { drainMs, earlyMs, handshakeRetransmitMs } from './core/timers.ts';
-import { HandshakeDrive, type Secured } from './handshake-drive.ts';
+import { drainMs, earlyMs } from './core/timers.ts';
+import { KeyExchange } from './key-exchange.ts';
 import { MessageBox } from './message-box.ts';
 import { OverlayPings, type Pinged } from './overlay-ping.ts';
 import { PathProbe } from './path-probe.ts';
-import { type PeerTrust, peerProblem } from './peer-certificate.ts';
-import type { RingPort } from './ring-port.ts';
+import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { Traffic } from './traffic.ts';
 
-/** DTLS datagrams stay below what any path of the Internet carries. */
-const handshakeDatagramBytes = 1_200;
 /** First description waits this long for all host candidates, later ones for more to come. */
 const firstWordMs = 2;
 const moreWordsMs = 30;
@@ -56,54 +42,6 @@ const inBandBytes = 1_200;
 const historyLength = 64;
 /** Pings whose answer may still come. */
 const maxPings = 8;
-
-export interface SessionSettings {
-  readonly servers: IceServers;
-  readonly ignoredInterfaces: readonly string[];
-}
-
-export interface SessionDeps {
-  readonly me: NodeId;
-  readonly certificate: string;
-  readonly key: string;
-  readonly datapath: Datapath;
-  readonly ring: RingPort;
-  readonly router: DatagramRouter;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly createHandshake: (options: HandshakeOptions) => Handshake;
-  /** This machine has no instructions for AES. */
-  readonly preferChaCha: boolean;
-  readonly settings: () => SessionSettings;
-  /** The overlay's CA and what it has revoked, or null where peers are pinned. */
-  readonly trust: () => PeerTrust | null;
-  readonly nextNumber: () => SessionNumber;
-  /** When keys are to be replaced. */
-  readonly rekey: Omit<RekeyRules, 'begins'>;
-  /** Loopback addresses are candidates: tests only. */
-  readonly loopback: boolean;
-  readonly keyLog: (line: string) => void;
-}
-
-export interface SessionEvents {
-  readonly onDescription: (description: SessionDescription) => void;
-  /** An association receives from now on. */
-  readonly onInstalled: (number: SessionNumber) => void;
-  /**
-   * The association carries frames of at most so many bytes from now on. `settled`: the MTU of the
-   * devices should follow; else the size is a passing one, of a search.
-   */
-  readonly onUsed: (number: SessionNumber, maxFrameBytes: number, settled: boolean) => void;
-  readonly onRemoved: (number: SessionNumber) => void;
-  readonly onUp: (path: PathSummary, setUpMs: number) => void;
-  readonly onPathChanged: (path: PathSummary) => void;
-  readonly onDown: (reason: string) => void;
-  /** It has a path of its own that works, and that others' frames may use; or not any more. */
-  readonly onLink: (up: boolean) => void;
-  readonly onMessage: (body: string) => void;
-  /** A released link has drained and nothing carries it on. */
-  readonly onUnused: (reason: string) => void;
-}
 
 /** Copies of a bye. */
 const byeCopies = 3;
@@ -124,8 +62,7 @@ export class PeerSession {
   readonly #probe: PathProbe;
   readonly #messages: MessageBox;
   readonly #overlayPings: OverlayPings;
-  /** The last handshake inside the link; a done one lingers, to answer a peer that lost its end. */
-  #rekey: { readonly id: SessionNonce; readonly drive: HandshakeDrive } | null = null;
+  readonly #keys: KeyExchange;
   readonly #queue: Input[] = [];
   #running = false;
   #path: PathSummary = noPath;
@@ -147,7 +84,15 @@ export class PeerSession {
     this.#deps = deps;
     this.#events = events;
     this.#log = deps.log.child('session', { peer });
-    const rules = { ...deps.rekey, begins: !this.#isServer };
+    this.#keys = new KeyExchange({
+      ...deps,
+      log: this.#log,
+      peer,
+      input: (input) => this.#input(input),
+      sendControl: (number, payload) => this.#sendControl(number, payload),
+      fits: () => this.#probe.fits,
+    });
+    const rules = { ...deps.rekey, begins: !this.#keys.isServer };
     this.#state = initialSession(peer, deps.clock.now(), rules, wanted);
     this.#payload = { bytes: 0, atMs: deps.clock.now() };
     this.#associations = new Associations(peer, deps.datapath, deps.ring);
@@ -172,11 +117,6 @@ export class PeerSession {
       send,
       onFits: (bytes, settled) => this.#fits(bytes, settled),
     });
-  }
-
-  /** The smaller node id is DTLS server, of attempts and inside the link. */
-  get #isServer(): boolean {
-    return this.#deps.me < this.peer;
   }
 
   /** A link is wanted. */
@@ -232,7 +172,7 @@ export class PeerSession {
   ringDatagram({ id, datagram }: RingSetup): void {
     const counters = this.#associations.counters(this.#currentNumber());
     this.#input({ kind: 'ring-heard', id, heardAgoMs: counters?.receivedAgoMs ?? -1 });
-    if (id !== null && this.#rekey?.id === id) this.#rekey.drive.feed(datagram);
+    this.#keys.feed(id, datagram);
   }
 
   /** Hands a message to the peer's controller; false when it has not said in time that it has it. */
@@ -305,12 +245,11 @@ export class PeerSession {
 
   /** Other certificates are trusted from now on: the peer's may not be among them any more. */
   trustChanged(): void {
-    const { clock, trust } = this.#deps;
     // Keys that are being replaced say nothing: the peer may have a new certificate since.
     for (const number of [this.#currentNumber(), this.#state.standby?.number ?? null]) {
       const shown = number === null ? null : this.#associations.certificateOf(number);
       if (shown === null) continue;
-      const problem = peerProblem(shown, this.peer, trust(), clock.wallNow());
+      const problem = this.#keys.problemWith(shown);
       if (problem === null) continue;
       this.#log.warn('peer is trusted no more', { reason: problem });
       this.#sayBye();
@@ -332,7 +271,7 @@ export class PeerSession {
     this.#life.abort();
     this.#drain.abort();
     this.#probe.end();
-    this.#stopRekey();
+    this.#keys.end();
     this.#tellLink();
     for (const timer of this.#timers.values()) timer.abort();
     for (const number of this.#associations.numbers) this.#remove(number);
@@ -376,7 +315,7 @@ export class PeerSession {
       case 'rekey': {
         const id = handshakeId(control.nonce);
         this.#input({ kind: 'rekey-heard', number, id });
-        if (id !== null && this.#rekey?.id === id) this.#rekey.drive.feed(control.datagram);
+        this.#keys.feed(id, control.datagram);
         return;
       }
       case 'description': {
@@ -432,32 +371,21 @@ export class PeerSession {
       sentBitsPerSecond: this.#traffic.sentBitsPerSecond,
       receivedBitsPerSecond: this.#traffic.receivedBitsPerSecond,
       upSinceMs: up === null ? null : this.#deps.clock.wallNow() - (nowMs - up.sinceMs),
-      lastError: this.#explained(lastError),
+      lastError: explained(lastError, up === null ? this.#cause : null)?.slice(0, 300) ?? null,
       cipher: this.#cipher,
-      pathNote: this.#pathNote(),
+      pathNote: this.#pathNote()?.slice(0, 300) ?? null,
       mtu: up === null ? null : this.#probe.fits - ethernetHeaderBytes,
       history: history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
   }
 
-  /** Of a peer that cannot be reached: what the last attempt has found out besides. */
-  #explained(lastError: string | null): string | null {
-    if (lastError === null) return null;
-    const cause = this.#state.link.kind === 'up' ? null : this.#cause;
-    return (cause === null ? lastError : `${lastError}: ${cause}`).slice(0, 300);
-  }
-
-  /** Of a session without a path: why the last attempt found none. */
   #pathNote(): string | null {
     const number = this.#currentNumber();
-    if (number === null) return this.#cause?.slice(0, 300) ?? null;
-    if (this.#associations.isOnRing(number)) {
-      if (!this.isWanted) return 'over the ring: no link is wanted';
-      return `over the ring: ${this.#cause ?? 'a path of its own is sought'}`.slice(0, 300);
-    }
+    if (number === null) return this.#cause;
+    if (this.#associations.isOnRing(number)) return ringNote(this.isWanted, this.#cause);
     const attempt = this.#associations.attemptOf(number);
     if (attempt?.selected == null) return null;
-    return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis)?.slice(0, 300) ?? null;
+    return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis);
   }
 
   #input(input: Input): void {
@@ -520,7 +448,9 @@ export class PeerSession {
         this.#describe(effect.own, effect.peerNonce);
         return;
       case 'start-handshake':
-        this.#startHandshake(effect.own);
+        this.#attempts
+          .get(effect.own)
+          ?.startHandshake(this.#deps.createHandshake, this.#keys.options());
         return;
       case 'install':
         this.#install(effect.own, effect.number, effect.rekey, effect.ring);
@@ -535,13 +465,13 @@ export class PeerSession {
         this.#use(effect.number, effect.from);
         return;
       case 'start-rekey':
-        this.#startRekey(effect.id, effect.base);
+        this.#keys.start(effect.id, effect.base);
         return;
       case 'stop-rekey':
-        if (this.#rekey?.id === effect.id) this.#stopRekey();
+        this.#keys.stop(effect.id);
         return;
       case 'ask-rekey':
-        this.#sendHandshake(effect.number, null, new Uint8Array(0));
+        this.#keys.ask(effect.number);
         return;
       case 'remove':
         this.#remove(effect.number);
@@ -557,7 +487,7 @@ export class PeerSession {
         return;
       case 'down':
         this.#probe.end();
-        this.#stopRekey();
+        this.#keys.end();
         this.#events.onDown(effect.reason);
         return;
       case 'ask':
@@ -575,7 +505,7 @@ export class PeerSession {
   #startIce(own: SessionNonce, direct: boolean): void {
     const { servers, ignoredInterfaces } = this.#deps.settings();
     const options = {
-      controlling: this.#isServer,
+      controlling: this.#keys.isServer,
       servers,
       directOnly: direct,
       ignoredInterfaces,
@@ -594,7 +524,7 @@ export class PeerSession {
       onSelected: () => this.#input({ kind: 'validated', own }),
       onIceFailed: (reason) => this.#input({ kind: 'ice-failed', own, reason }),
       onSecured: (secured) => {
-        const problem = this.#problemOf(secured);
+        const problem = this.#keys.problemOf(secured);
         if (problem === null) this.#input({ kind: 'secured', own, relayed: isRelayed(attempt) });
         else this.#input({ kind: 'insecure', own, reason: problem, refused: true });
       },
@@ -602,14 +532,6 @@ export class PeerSession {
     });
     this.#attempts.set(own, attempt);
     attempt.start();
-  }
-
-  #problemOf({ peerCertificate, keyLogLine }: Secured): string | null {
-    const { clock, trust } = this.#deps;
-    const problem = peerProblem(peerCertificate, this.peer, trust(), clock.wallNow());
-    if (problem !== null) this.#log.warn('peer was refused', { reason: problem });
-    else if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
-    return problem;
   }
 
   #drop(own: SessionNonce): void {
@@ -658,65 +580,6 @@ export class PeerSession {
     }
   }
 
-  #startHandshake(own: SessionNonce): void {
-    const options = this.#handshakeOptions(handshakeDatagramBytes);
-    this.#attempts.get(own)?.startHandshake(this.#deps.createHandshake, options);
-  }
-
-  #handshakeOptions(maxDatagramBytes: number): HandshakeOptions {
-    const { certificate, key, preferChaCha } = this.#deps;
-    return {
-      role: this.#isServer ? 'server' : 'client',
-      certificate,
-      key,
-      maxDatagramBytes,
-      retransmitMs: handshakeRetransmitMs,
-      preferChaCha,
-    };
-  }
-
-  /** A handshake whose datagrams are control payloads of the association `base`; null: envelopes. */
-  #startRekey(id: SessionNonce, base: SessionNumber | null): void {
-    const lingers = this.#rekey;
-    this.#rekey = null;
-    lingers?.drive.close();
-    if (base === null && !this.#deps.ring.admits()) {
-      this.#input({ kind: 'rekey-failed', id, reason: 'too many handshakes at once' });
-      return;
-    }
-    const room = base === null ? ringDatagramBytes : this.#probe.fits - controlBytes;
-    const options = this.#handshakeOptions(Math.min(handshakeDatagramBytes, room));
-    const drive = new HandshakeDrive(this.#deps.createHandshake(options), this.#deps.clock, {
-      send: (datagram) => this.#sendHandshake(base, id, datagram),
-      onSecured: (secured) => {
-        const problem = this.#problemOf(secured);
-        if (problem === null) this.#input({ kind: 'rekey-secured', id });
-        else this.#input({ kind: 'rekey-failed', id, reason: problem });
-      },
-      onInsecure: (reason) => this.#input({ kind: 'rekey-failed', id, reason }),
-    });
-    this.#rekey = { id, drive };
-    if (!this.#isServer) drive.start();
-  }
-
-  #sendHandshake(
-    base: SessionNumber | null,
-    id: SessionNonce | null,
-    datagram: Uint8Array,
-  ): void {
-    if (base === null) {
-      this.#deps.ring.send(this.peer, encodeRingSetup({ id, datagram }));
-      return;
-    }
-    const nonce = handshakeNonce(id);
-    this.#sendControl(base, encodeControl({ kind: 'rekey', nonce, datagram }));
-  }
-
-  #stopRekey(): void {
-    this.#rekey?.drive.close();
-    this.#rekey = null;
-  }
-
   #install(
     own: SessionNonce,
     number: SessionNumber,
@@ -724,8 +587,7 @@ export class PeerSession {
     ring: boolean,
   ): void {
     const attempt = this.#attempts.get(own) ?? null;
-    const drive = rekey !== null && this.#rekey?.id === rekey ? this.#rekey.drive : attempt;
-    const secured = drive?.secured ?? null;
+    const secured = (rekey === null ? attempt?.secured : this.#keys.secured(rekey)) ?? null;
     if (secured === null || (!ring && attempt?.selected == null)) return;
     this.#associations.install(number, attempt, secured, ring);
     this.#events.onInstalled(number);

@@ -95,10 +95,7 @@ export class Router {
   }
 
   /** The same from here, with the reason. */
-  explain(
-    destination: NodeId,
-    nowMs: number,
-  ): { readonly via: NodeId | null; readonly how: How } {
+  explain(destination: NodeId, nowMs: number): { readonly via: NodeId | null; readonly how: How } {
     const via = this.next(destination, null, nowMs);
     if (via === null) return { via, how: 'none' };
     if (via === destination) return { via, how: 'greedy' };

@@ -102,7 +102,8 @@ export function onRekeyHeard(
   if (rekey.kind === 'running' && (id === null || id === rekey.id)) return stay(state, 'goes on');
   if (id !== null && id === rekeyed.id) return stay(state, 'a repetition of the last one');
   if (standby?.by === 'attempt') return stay(state, 'an attempt brings keys already');
-  if (id === null) return standby === null
+  if (id === null)
+    return standby === null
       ? startHandshake(state, link.number, at.nonce, at)
       : stay(state, 'done');
   if (at.nowMs - rekeyed.atMs < rekeySpacingMs) return stay(state, 'too many: it will be repeated');

@@ -23,9 +23,7 @@ import {
 } from './timers.ts';
 
 export const isOverRing = ({ rekey }: SessionState): boolean =>
-  rekey.kind === 'running'
-    ? rekey.base === null
-    : rekey.kind === 'asked' && rekey.over === 'ring';
+  rekey.kind === 'running' ? rekey.base === null : rekey.kind === 'asked' && rekey.over === 'ring';
 
 /** Something waits for the session. */
 export function onNeeded(state: SessionState, at: Moment): SessionStep {
@@ -142,7 +140,8 @@ export function onReleased(state: SessionState, keep: boolean, at: Moment): Sess
     failures: 0,
   };
   // Keys that an attempt has just brought are as unwanted as its path.
-  const rest = standby?.by === 'attempt' ? withoutStandby(released, at) : step<SessionState, Effect>(released);
+  const rest =
+    standby?.by === 'attempt' ? withoutStandby(released, at) : step<SessionState, Effect>(released);
   const moved = moveToRing(rest.state, at);
   return step(
     moved.state,

@@ -300,7 +300,7 @@ function fail(state: SessionState, reason: string, refused: boolean, at: Moment)
   const healthy = state.link.kind === 'up' && state.link.suspectSinceMs === null;
   const worse = state.link.kind === 'up' && state.link.path === 'ring';
   if (healthy && now !== null && (now.direct || worse)) {
-    return failDirect({ ...state, lastError: reason }, now.own, reason, at);
+    return failDirect(state, now.own, reason, at);
   }
   const setup: Setup = healthy ? { kind: 'none' } : { kind: 'pause', untilMs, deaf: refused };
   return step(
