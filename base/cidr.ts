@@ -41,7 +41,8 @@ function parse6(text: string): bigint | null {
   if (text.length > 45 || !text.includes(':')) return null;
   const halves = text.split('::');
   if (halves.length > 2) return null;
-  const [head, tail] = halves.map(groups6);
+  const last = halves.length - 1;
+  const [head, tail] = halves.map((half, index) => groups6(half, index === last));
   if (head === undefined || head === null || tail === null) return null;
   const given = head.length + (tail?.length ?? 0);
   if (tail === undefined ? given !== 8 : given > 7) return null;
@@ -50,12 +51,12 @@ function parse6(text: string): bigint | null {
 }
 
 /** The 16-bit groups of one side of `::`; an IPv4 address may stand for the last two. */
-function groups6(text: string): number[] | null {
+function groups6(text: string, isLast: boolean): number[] | null {
   if (text === '') return [];
   const groups: number[] = [];
   const parts = text.split(':');
   for (const [index, part] of parts.entries()) {
-    const mapped = index === parts.length - 1 ? parse4(part) : null;
+    const mapped = isLast && index === parts.length - 1 ? parse4(part) : null;
     if (mapped !== null) groups.push(Number(mapped >> 16n), Number(mapped & 0xffffn));
     else if (/^[0-9a-f]{1,4}$/i.test(part)) groups.push(Number.parseInt(part, 16));
     else return null;

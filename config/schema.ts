@@ -284,8 +284,9 @@ const CniOverlay = z.strictObject({
     description:
       "routed: pods hang on a bridge of this node, `evpd-<overlay>`; the other nodes' ranges are routes. bridged: pods hang on the overlay's own bridge.",
   }),
-  PodCIDRs: PodCidrs.min(1).optional().meta({
-    description: 'The pod ranges of this node, at most one of each family. One of three sources.',
+  PodCIDRs: PodCidrs.optional().meta({
+    description:
+      "The pod ranges of this node, at most one of each family; [] for a host without pods that reaches the others'. One of three sources.",
   }),
   PodPool: PodCidrs.min(1).optional().meta({
     description:

@@ -142,6 +142,10 @@ int main() {
   if (const char* why = readConfig(config)) {
     return fail(newestVersion, strstr(why, "larger") ? decodeFailure : ioFailure, why);
   }
+  const size_t first = config.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos || config[first] != '{') {
+    return fail(newestVersion, decodeFailure, "the network configuration is no JSON object");
+  }
   const std::string version = versionOf(config);
   if (command == "VERSION") return answerVersion(version);
   request += "\"config\":" + quoted(config) + "}";

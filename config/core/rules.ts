@@ -245,19 +245,14 @@ function checkCni(value: Json, path: JsonPath, entry: Json): Violation[] {
       message: 'needs PodPool or ClusterCIDRs: what is on the link of the pods',
     });
   }
-  const names = Object.hasOwn(
-    isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {},
-    'NodeNameEnv',
-  );
-  if (
-    names &&
-    Object.hasOwn(isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {}, 'NodeName')
-  ) {
-    violations.push({
-      path: [...path, 'Kubernetes', 'NodeNameEnv'],
-      message: 'is one name too many: NodeName is given too',
-      atKey: true,
-    });
+  const kind = at(value, [...deviceOf(path), 'BridgeProvider']) ?? 'LXBR';
+  if (entry['Mode'] === 'bridged' && kind !== 'LXBR') {
+    violations.push({ path: [...path, 'Mode'], message: 'needs BridgeProvider "LXBR"' });
+  }
+  const kubernetes = isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {};
+  if (Object.hasOwn(kubernetes, 'NodeNameEnv') && Object.hasOwn(kubernetes, 'NodeName')) {
+    const message = 'is one name too many: NodeName is given too';
+    violations.push({ path: [...path, 'Kubernetes', 'NodeNameEnv'], message, atKey: true });
   }
   return violations;
 }
@@ -282,6 +277,13 @@ function whyNoPodRange(range: Range, key: string, entry: Json, device: Json): st
   if (link === null || !rangesOverlap(link.range, range)) return null;
   return "overlaps the overlay's own subnet";
 }
+
+/** Path of the overlay's NetDevice, from that of its section in Cni. */
+const deviceOf = (path: JsonPath): JsonPath => [
+  ...['BridgeController', 'Overlays'],
+  String(path.at(-1)),
+  'NetDevice',
+];
 
 /** The device entry that holds the addresses of this host. */
 function holderOf(value: Json, overlay: string): Json {
