@@ -15,6 +15,7 @@ import {
   evioImage,
   judge,
   needsImage,
+  needsHelm,
   needsKubernetes,
 } from '../support/kubernetes/judges.ts';
 import { checkKubectl, checkMtu, checkPodToPod, deploy } from '../support/kubernetes/workload.ts';
