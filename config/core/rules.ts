@@ -33,6 +33,9 @@ export function checkRules(value: unknown): readonly Violation[] {
     ...entries(value, ['Signal', 'Overlays']).flatMap(([path, entry]) => checkLogin(path, entry)),
     ...entries(value, ['Trust', 'Overlays']).flatMap(([path, entry]) => checkTrust(path, entry)),
     ...checkTurns(value),
+    ...entries(value, ['Topology', 'Overlays']).flatMap(([path, entry]) =>
+      checkTopology(path, entry, at(value, ['Broker', 'NodeId'])),
+    ),
     ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) => [
       ...checkDevice([...path, 'NetDevice'], entry['NetDevice']),
       ...checkDevice([...path, 'AppBridge'], entry['AppBridge']),
@@ -125,6 +128,28 @@ function checkTurns(value: Json): Violation[] {
       isObject(entry) ? checkPassword([...path, index], entry) : [],
     );
   });
+}
+
+/** A node that says of itself what cannot go together. */
+function checkTopology(path: JsonPath, entry: Json, self: unknown): Violation[] {
+  const edges = entry['StaticEdges'];
+  const own = Array.isArray(edges) && self !== undefined ? edges.indexOf(self) : -1;
+  const toItself =
+    own < 0 ? [] : [{ path: [...path, 'StaticEdges', own], message: 'is this node itself' }];
+  const isLeaf = entry['Role'] === 'Leaf' || entry['Role'] === 'leaf';
+  const useless = [
+    'MinSuccessors',
+    'MaxLongDistEdges',
+    'MaxIncomingLongDistEdges',
+    'MaxOnDemandEdges',
+  ].filter((key) => isLeaf && Object.hasOwn(entry, key));
+  return [
+    ...toItself,
+    ...useless.map((key): Violation => {
+      const message = 'is only for Role "Switch": a leaf has its static links or one uplink';
+      return { path: [...path, key], message, atKey: true };
+    }),
+  ];
 }
 
 function checkDevice(path: JsonPath, device: unknown): Violation[] {
@@ -220,19 +245,14 @@ function checkCni(value: Json, path: JsonPath, entry: Json): Violation[] {
       message: 'needs PodPool or ClusterCIDRs: what is on the link of the pods',
     });
   }
-  const names = Object.hasOwn(
-    isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {},
-    'NodeNameEnv',
-  );
-  if (
-    names &&
-    Object.hasOwn(isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {}, 'NodeName')
-  ) {
-    violations.push({
-      path: [...path, 'Kubernetes', 'NodeNameEnv'],
-      message: 'is one name too many: NodeName is given too',
-      atKey: true,
-    });
+  const kind = at(value, [...deviceOf(path), 'BridgeProvider']) ?? 'LXBR';
+  if (entry['Mode'] === 'bridged' && kind !== 'LXBR') {
+    violations.push({ path: [...path, 'Mode'], message: 'needs BridgeProvider "LXBR"' });
+  }
+  const kubernetes = isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {};
+  if (Object.hasOwn(kubernetes, 'NodeNameEnv') && Object.hasOwn(kubernetes, 'NodeName')) {
+    const message = 'is one name too many: NodeName is given too';
+    violations.push({ path: [...path, 'Kubernetes', 'NodeNameEnv'], message, atKey: true });
   }
   return violations;
 }
@@ -257,6 +277,13 @@ function whyNoPodRange(range: Range, key: string, entry: Json, device: Json): st
   if (link === null || !rangesOverlap(link.range, range)) return null;
   return "overlaps the overlay's own subnet";
 }
+
+/** Path of the overlay's NetDevice, from that of its section in Cni. */
+const deviceOf = (path: JsonPath): JsonPath => [
+  ...['BridgeController', 'Overlays'],
+  String(path.at(-1)),
+  'NetDevice',
+];
 
 /** The device entry that holds the addresses of this host. */
 function holderOf(value: Json, overlay: string): Json {

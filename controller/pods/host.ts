@@ -103,6 +103,18 @@ export async function forwardPackets(hasIpv6: boolean): Promise<readonly string[
   return missing.filter((each) => each !== null);
 }
 
+/**
+ * A service's packets may come and go by the overlay's device: whoever sent them must not be told to
+ * take another way, which only this host's translation makes. The kernel ORs the setting of `all`
+ * with the device's own, which the others keep.
+ */
+export async function sendNoRedirects(device: string): Promise<readonly string[]> {
+  const names = ['all/send_redirects', `${device}/send_redirects`, `${device}/accept_redirects`];
+  const missing: (string | null)[] = [];
+  for (const name of names) missing.push(await setSysctl(`ipv4/conf/${name}`, '0'));
+  return missing.filter((each) => each !== null);
+}
+
 const readSysctl = (name: string): Promise<string> =>
   readFile(`/proc/sys/net/${name}`, 'utf8').then(
     (text) => text.trim(),

@@ -9,6 +9,8 @@ import {
   formatRange,
   parseInterface,
   type Range,
+  rangeOf,
+  widthOf,
 } from '../../base/cidr.ts';
 import { every } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
@@ -35,10 +37,18 @@ import {
   noMembers,
   type Reserved,
   routesOf,
+  routingAddresses,
   type Surroundings,
 } from './core/members.ts';
 import { type PodsConfig, type PodsDeps, times } from './deps.ts';
-import { forwardPackets, loadRules, runIp, seeDevices, seeRoutes } from './host.ts';
+import {
+  forwardPackets,
+  loadRules,
+  runIp,
+  seeDevices,
+  seeRoutes,
+  sendNoRedirects,
+} from './host.ts';
 import { followNode } from './kubernetes.ts';
 import { readRanges, writeRanges } from './range-file.ts';
 
@@ -83,13 +93,16 @@ export class OverlayPods {
       range,
       what: 'the services',
     }));
-    this.#problem = `the pod ranges of this node are not known yet (${source.kind})`;
+    this.#problem = this.#isWithoutPods
+      ? 'this node has no pods: PodCIDRs is empty'
+      : `the pod ranges of this node are not known yet (${source.kind})`;
   }
 
   start(): void {
     const { clock, stateDirectory } = this.#deps;
     const { source, overlay } = this.config;
-    if (source.kind === 'config') this.#setOwn(parseRanges(source.ranges));
+    if (this.#isWithoutPods) this.#refresh();
+    else if (source.kind === 'config') this.#setOwn(parseRanges(source.ranges));
     else {
       const before = parseRanges(readRanges(stateDirectory, overlay));
       const isGood = source.kind === 'kubernetes' || isClaimOf(this.#pool, before);
@@ -223,6 +236,12 @@ export class OverlayPods {
       : null;
   }
 
+  /** The operator gave it no range: it has no pods, and knows where the others' are. */
+  get #isWithoutPods(): boolean {
+    const { source } = this.config;
+    return source.kind === 'config' && source.ranges.length === 0;
+  }
+
   /** The device that holds this host's addresses in the overlay. */
   get #holder(): string | null {
     const device = this.#device;
@@ -269,7 +288,9 @@ export class OverlayPods {
       this.#log.warn('pod range refused', { peer: node, address: what, reason });
     }
     this.#giveWay();
-    if (this.#members.holdings !== before.holdings || input.kind === 'announced') this.#refresh();
+    const isNews =
+      this.#members.holdings.length !== before.holdings.length || input.kind !== 'tick';
+    if (isNews) this.#refresh();
   }
 
   /** Another node claims what we do: the one of us with the higher id looks for another. */
@@ -367,10 +388,14 @@ export class OverlayPods {
     this.#seeHost(devices);
     const holder = this.#holder;
     const bridge = this.#bridge;
-    if (holder === null || bridge === null || this.#own.length === 0) return false;
-    await this.#applyBridge(devices, bridge);
-    const unset = await forwardPackets(this.#own.some(({ family }) => family === 6));
-    for (const error of unset) this.#log.warn('the host may not forward for pods', { error });
+    if (holder === null || bridge === null) return false;
+    if (this.#own.length === 0 && !this.#isWithoutPods) return false;
+    if (this.#own.length > 0) {
+      await this.#applyBridge(devices, bridge);
+      const hasIpv6 = this.#own.some(({ family }) => family === 6);
+      const unset = [...(await forwardPackets(hasIpv6)), ...(await sendNoRedirects(holder))];
+      for (const error of unset) this.#log.warn('the host may not forward for pods', { error });
+    }
     await this.#applyRoutes(holder, bridge);
     await this.#applyRules();
     return true;
@@ -394,7 +419,7 @@ export class OverlayPods {
           range.family === own.family && range.first <= own.last && own.first <= range.last,
       ),
     );
-    const [first] = this.config.mode === 'routed' ? clash : [];
+    const [first] = clash;
     if (first !== undefined) {
       throw new Error(
         `the pod range of this node overlaps ${formatRange(first.range)}, ${first.what}`,
@@ -455,9 +480,13 @@ export class OverlayPods {
     const { masquerade, overlay } = this.config;
     const members = this.#members.holdings.map(({ range }) => range);
     const services = this.#services.map(({ range }) => range);
-    const links = this.#links.map(({ range }) => range);
-    const inside = [...this.#cluster, ...members, ...services, ...links];
-    const rules = masquerade ? masqueradeRules(overlay, this.#own, inside) : '';
+    // Other hosts of the overlay have no way back to a pod: only those that have pods themselves.
+    const hosts = routingAddresses(this.#members, this.#surroundings).map((address) =>
+      rangeOf(address, widthOf(address.family)),
+    );
+    const inside = [...this.#cluster, ...members, ...services, ...hosts];
+    const wanted = masquerade && this.#own.length > 0;
+    const rules = wanted ? masqueradeRules(overlay, this.#own, inside) : '';
     if (rules === this.#rules) return;
     await loadRules(this.#deps.exec, rules);
     this.#rules = rules;

@@ -16,6 +16,7 @@ import {
   judge,
   needsHelm,
   needsImage,
+  needsHelm,
   needsKubernetes,
 } from '../support/kubernetes/judges.ts';
 import { checkKubectl, checkMtu, checkPodToPod, deploy } from '../support/kubernetes/workload.ts';

@@ -52,7 +52,7 @@ type Cni = (index: number) => Readonly<Record<string, unknown>>;
 /** Two nodes that can attach pods and have a path between them. */
 async function twoNodes(t: T, cni: Cni): Promise<{ scene: Scene; a: EvioNode; b: EvioNode }> {
   const scene = await createScene(t, {
-    kinds: ['port', 'restricted'],
+    kinds: ['port', 'restricted', 'full'],
     ipv6: true,
     node: { provider: 'LXBR' },
   });
@@ -154,6 +154,10 @@ test.unless(
     );
     await bothWays(scene, a, p, q);
     await reach(scene, p, b.address);
+    // A member without pods knows no way back to a pod: it sees the address of the node.
+    const plain = scene.start(2);
+    await a.waitUp('c', 60_000);
+    await reach(scene, p, plain.address);
     const neighbour = await addPod(scene, a, 'p2');
     await reach(scene, neighbour, addressOf(p.result, 4));
 

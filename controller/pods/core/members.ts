@@ -237,25 +237,37 @@ export function routesOf(state: MembersState, around: Surroundings): readonly Po
   }));
 }
 
-/** The first of its addresses that is on our link, not ours, and of no member before it. */
+/** The first of its addresses that can be believed, of the range's family. */
 function viaOf(
-  { members }: MembersState,
-  { links }: Surroundings,
+  state: MembersState,
+  around: Surroundings,
   node: NodeId,
   range: Range,
 ): Address | null {
-  for (const text of members.get(node)?.addresses ?? []) {
+  const addresses = addressesOf(state, around, node);
+  return addresses.find(({ family }) => family === range.family) ?? null;
+}
+
+/** Addresses of all members that know where pods are: they have a way back to each of them. */
+export const routingAddresses = (state: MembersState, around: Surroundings): readonly Address[] =>
+  [...state.members.keys()].flatMap((node) => addressesOf(state, around, node));
+
+/** Those of a member's addresses that are on our link, not ours, and of no live member before it. */
+function addressesOf(
+  { members }: MembersState,
+  { links }: Surroundings,
+  node: NodeId,
+): readonly Address[] {
+  return (members.get(node)?.addresses ?? []).flatMap((text) => {
     const address = parseAddress(text);
-    if (address?.family !== range.family || formatAddress(address) !== text) continue;
-    if (!links.some((link) => contains(link.range, address))) continue;
+    if (address === null || formatAddress(address) !== text) return [];
+    if (!links.some((link) => contains(link.range, address))) return [];
     if (
-      links.some(
-        (link) => link.address.bits === address.bits && link.address.family === address.family,
-      )
-    )
-      continue;
+      links.some(({ address: own }) => own.family === address.family && own.bits === address.bits)
+    ) {
+      return [];
+    }
     const first = [...members].find(([, other]) => isLive(other) && other.addresses.includes(text));
-    if (first === undefined || first[0] === node) return address;
-  }
-  return null;
+    return first === undefined || first[0] === node ? [address] : [];
+  });
 }

@@ -15,6 +15,7 @@ import {
   nextMembers,
   noMembers,
   routesOf,
+  routingAddresses,
   type Surroundings,
 } from '../../../../controller/pods/core/members.ts';
 import { suite } from '../../../support/harness.ts';
@@ -153,4 +154,16 @@ test('a silent member gives way to a live one, a live one does not', () => {
   assert.deepEqual(routes(silent), ['10.42.2.0/24 10.77.0.3']);
   const back = run([{ kind: 'seen', node: b }], silent);
   assert.deepEqual(routes(back), ['10.42.2.0/24 10.77.0.3']);
+});
+
+test('members that announce pods, or none but their address, have a way back; others have not', () => {
+  const state = run([
+    announced(b, ['10.42.2.0/24'], ['10.77.0.2', 'fd77::2']),
+    announced(c, [], ['10.77.0.3', '10.77.0.1', '192.0.2.1']),
+  ]);
+  assert.deepEqual(routingAddresses(state, around).map(formatAddress), [
+    '10.77.0.2',
+    'fd77::2',
+    '10.77.0.3',
+  ]);
 });
