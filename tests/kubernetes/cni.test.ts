@@ -93,10 +93,15 @@ async function restarts(cluster: Cluster, work: Workload): Promise<void> {
   // In the background of the pod: the stream of `kubectl exec` goes through the kubelet.
   const flow = `iperf3 -c ${b.address} -t 60 -b 2M --forceflush --logfile /tmp/flow >/dev/null 2>&1 </dev/null &`;
   await inPod(cluster, a, ['sh', '-c', flow]);
-  const log = (): Promise<string> => inPod(cluster, a, ['cat', '/tmp/flow']);
-  await waitFor('the flow flows', async () => / 2\.00-3\.00 /.test(await log()), {
+  let last = '';
+  const says = async (what: RegExp): Promise<boolean> => {
+    last = await inPod(cluster, a, ['cat', '/tmp/flow']);
+    return what.test(last);
+  };
+  await waitFor('the flow flows', () => says(/ 2\.00-3\.00 /), {
     timeoutMs: 30_000,
     stepMs: 200,
+    context: () => last,
   });
   const [node] = cluster.evio;
   if (node === undefined) throw new Error('no node');
@@ -108,19 +113,11 @@ async function restarts(cluster: Cluster, work: Workload): Promise<void> {
   await worker.startContainerd();
   await worker.kubelet.stop();
   worker.startKubelet();
-  let last = '';
-  await waitFor(
-    'the flow ends',
-    async () => {
-      last = await log();
-      return /iperf Done|error/.test(last);
-    },
-    {
-      timeoutMs: 150_000,
-      stepMs: 1_000,
-      context: () => `${last}\n${worker.kubelet.log().slice(-3_000)}`,
-    },
-  );
+  await waitFor('the flow ends', () => says(/iperf Done|error/), {
+    timeoutMs: 150_000,
+    stepMs: 1_000,
+    context: () => `${last}\n${worker.kubelet.log().slice(-3_000)}`,
+  });
   assert.match(last, /iperf Done/);
   await cluster.waitReady();
   const addresses = await podAddresses(cluster);

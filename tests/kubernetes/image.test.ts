@@ -16,7 +16,6 @@ import {
   judge,
   needsHelm,
   needsImage,
-  needsHelm,
   needsKubernetes,
 } from '../support/kubernetes/judges.ts';
 import { checkKubectl, checkMtu, checkPodToPod, deploy } from '../support/kubernetes/workload.ts';
