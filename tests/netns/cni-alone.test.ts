@@ -86,6 +86,10 @@ test.unless(
     assert.equal(errorOf(await lone.call('STATUS', '')).code, 50);
     await assertExactly(lone, 5);
     assert.equal((await lone.call('DEL', 'c')).status, 0);
+    await lone.lab.ip('f', 'link add eth0 type dummy');
+    assert.equal(errorOf(await lone.call('ADD', 'f')).code, 101);
+    await assertExactly(lone, 4);
+    await lone.lab.ip('f', 'link delete eth0');
     assert.equal((await lone.call('STATUS', '')).status, 0);
     assert.equal(addressOf(resultOf(await lone.call('ADD', 'f')), 4), '10.42.1.4');
   },
