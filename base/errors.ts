@@ -125,6 +125,10 @@ export const errorTable = {
     meaning: 'a peer is not accepted by the trust policy',
     remedy: 'see the reason; a key that was changed on purpose needs `evio trust accept`',
   },
+  'peer.unknown': {
+    meaning: 'no peer has that name or id, or several have it',
+    remedy: '`evio peers` lists names and ids; the first characters of an id are enough',
+  },
   'bridge.failed': {
     meaning: 'the tunnel process ended or does not answer',
     remedy: 'it is started again; see its last messages in the log',

@@ -84,6 +84,20 @@ export type TrustConfig =
       readonly crlFile: string | null;
     };
 
+/** What the operator said of the topology; null: the topology's own default. */
+export interface TopologyConfig {
+  readonly minSuccessors: number | null;
+  readonly maxLongDistance: number | null;
+  readonly incomingCap: number | null;
+  readonly staticEdges: readonly NodeId[];
+  readonly manual: boolean;
+  readonly role: 'switch' | 'leaf';
+  readonly maxConcurrent: number | null;
+  readonly maxOnDemand: number | null;
+  readonly demandBytesPerSecond: number | null;
+  readonly demandMinAgeMs: number | null;
+}
+
 /** Pods that are attached to an overlay. */
 export interface CniConfig {
   readonly mode: 'routed' | 'bridged';
@@ -115,6 +129,7 @@ export interface OverlayConfig {
     /** Interfaces whose addresses are never candidates. */
     readonly ignoredNetInterfaces: readonly string[];
   };
+  readonly topology: TopologyConfig;
   readonly device: DeviceConfig;
   /** Null: no pod is attached to this overlay. */
   readonly cni: CniConfig | null;

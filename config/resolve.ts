@@ -12,6 +12,7 @@ import type {
   OverlayConfig,
   SignalConfig,
   StunConfig,
+  TopologyConfig,
   TrustConfig,
   TurnConfig,
 } from './config.ts';
@@ -80,6 +81,7 @@ function overlayConfig(
         ...new Set([...general.IgnoredNetInterfaces, ...(own?.IgnoredNetInterfaces ?? [])]),
       ],
     },
+    topology: topologyConfig(file, overlay),
     device: deviceConfig(
       file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice,
       file.BridgeController.Overlays[overlay]?.AppBridge ?? null,
@@ -117,6 +119,32 @@ function rangeSource(entry: CniOverlay, path: JsonPath, sources: Sources): CniCo
     kubeconfig: Kubeconfig === undefined ? null : sources.pathOf(Kubeconfig),
     nodeName: named ?? hostname().toLowerCase(),
   };
+}
+
+/** Evio counts traffic in periods of so many seconds. */
+const demandPeriodSeconds = 10;
+
+function topologyConfig({ Topology }: ConfigFile, overlay: OverlayId): TopologyConfig {
+  const entry = Topology.Overlays[overlay] ?? {};
+  const { DemandThreshold: threshold, DemandMinAge: minAge } = entry;
+  return {
+    minSuccessors: entry.MinSuccessors ?? null,
+    maxLongDistance: entry.MaxLongDistEdges ?? null,
+    incomingCap: entry.MaxIncomingLongDistEdges ?? null,
+    staticEdges: [...new Set(entry.StaticEdges)],
+    manual: entry.ManualTopology ?? false,
+    role: entry.Role ?? 'switch',
+    maxConcurrent: Topology.MaxConcurrentOps ?? null,
+    maxOnDemand: entry.MaxOnDemandEdges ?? null,
+    demandBytesPerSecond: threshold === undefined ? null : bytesOf(threshold) / demandPeriodSeconds,
+    demandMinAgeMs: minAge === undefined ? null : minAge * 1_000,
+  };
+}
+
+/** "10M" as a number; the schema has accepted the text. */
+function bytesOf(amount: string): number {
+  const power = 'KMG'.indexOf(amount.slice(-1)) + 1;
+  return Number.parseInt(amount, 10) * 1_000 ** power;
 }
 
 function trustConfig(file: ConfigFile, overlay: OverlayId, sources: Sources): TrustConfig {

@@ -170,8 +170,48 @@ const LinkManagerOverlay = z.strictObject({
   }),
 });
 
-/** Keys come with the release that honours them; until then `evio-keys.ts` says so. */
-const TopologyOverlay = z.strictObject({});
+/** Evio's: decimal, suffix K, M or G. */
+const Amount = z.string().regex(/^[1-9]\d{0,11}[KMG]?$/, 'must be a number of bytes, as "10M"');
+const roles = { Switch: 'switch', switch: 'switch', Leaf: 'leaf', leaf: 'leaf' } as const;
+
+/** No defaults here: those of the topology are its own (`controller/topology/core/config.ts`). */
+const TopologyOverlay = z.strictObject({
+  MinSuccessors: int(1, 16).optional().meta({
+    description: 'Links to the next members clockwise on the ring. Default: 2.',
+  }),
+  MaxLongDistEdges: int(0, 64).optional().meta({
+    description:
+      'Links across the ring that this node opens. Default: ⌊log2(n + 1)⌋ of the n other members, at least 1.',
+  }),
+  MaxIncomingLongDistEdges: int(0, 256).optional().meta({
+    description: 'Those of others that it takes. Default: twice as many as it opens.',
+  }),
+  MaxOnDemandEdges: int(0, 64).optional().meta({
+    description:
+      'Links at once to members that much is exchanged with; 0 turns them off. Default: 3.',
+  }),
+  DemandThreshold: Amount.optional().meta({
+    description: 'Bytes in 10 s, both ways, that open one, with suffix K, M or G. Default: "10M".',
+  }),
+  DemandMinAge: int(1, 86_400).optional().meta({
+    description: 'Seconds that one stands at least. Default: 180.',
+  }),
+  StaticEdges: z.array(NodeId).max(256).optional().meta({
+    description: 'Node ids of members that this node is always linked to. Default: none.',
+  }),
+  ManualTopology: z.boolean().optional().meta({
+    description:
+      'Only the static links, of this node and those that others ask for. Default: false.',
+  }),
+  Role: z
+    .literal(['Switch', 'Leaf', 'switch', 'leaf'], { error: 'must be "Switch" or "Leaf"' })
+    .transform((role) => roles[role])
+    .optional()
+    .meta({
+      description:
+        "Leaf: carries nobody's traffic, takes no links, has its static ones or one uplink. Default: Switch.",
+    }),
+});
 
 const addressKeys = {
   IP4: z.string().refine(isIpv4, 'must be an IPv4 address').optional().meta({
@@ -322,9 +362,14 @@ export const ConfigFile = z
       .prefault({})
       .meta({ description: 'How peers reach each other.' }),
     Topology: z
-      .strictObject({ Overlays: byOverlay(TopologyOverlay).default({}) })
+      .strictObject({
+        MaxConcurrentOps: int(1, 64).optional().meta({
+          description: 'Links of its own that a node sets up at once, in each overlay. Default: 4.',
+        }),
+        Overlays: byOverlay(TopologyOverlay).default({}),
+      })
       .prefault({})
-      .meta({ description: 'Which peers are linked: all members, in this release.' }),
+      .meta({ description: 'Which members are linked: a ring, and some links across it.' }),
     BridgeController: z
       .strictObject({
         Overlays: byOverlay(

@@ -25,9 +25,10 @@ import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
 import { attachable, podsReply } from './pod-networks.ts';
 import { createPods, type PodsConfig } from './pods/index.ts';
+import { createRingStatus } from './ring-status.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
-import { createTopology } from './topology/index.ts';
+import { createTopology, defaultTopology, type OverlayTopologyConfig } from './topology/index.ts';
 import { readVersion } from './version.ts';
 
 /** Each part stops within this; together they stay below the 10 s that an operator is promised. */
@@ -81,6 +82,12 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
       status: () => board.collect(),
       tap: (signal, see) => bus.tap(signal, see),
       trust: modules.trust,
+      ring: createRingStatus({
+        overlays: config.overlays.map(({ overlay }) => overlay),
+        links: modules.links,
+        topology: modules.topology,
+        nameOf: (overlay, node) => board.nameOf(overlay, node),
+      }),
       cni: {
         pods: () => podsReply(modules.pods.snapshot(), (overlay) => modules.cni.count(overlay)),
         answer: (request, signal) => modules.cni.answer(request, signal),
@@ -105,12 +112,13 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
   lifecycle.add('topology', stopDeadlineMs, () => topology.stop());
   signal.start();
   lifecycle.add('signal', stopDeadlineMs, () => signal.stop());
+  // First of all, while there is a way to say it.
+  lifecycle.add('membership', stopDeadlineMs, () => topology.leave());
 }
 
 async function createModules(config: Config, identity: NodeIdentity, bus: Bus, log: Logger) {
   const clock = systemClock;
   const { node: self } = identity;
-  const overlays = config.overlays.map(({ overlay }) => overlay);
   const trust = await OverlayTrust.open({
     port: bus.port('trust'),
     identity,
@@ -161,7 +169,14 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
       rekeyMs: rekeyMs(process.env['EVIO_REKEY_MS']),
       overlays: config.overlays.map((overlay) => linksConfig(overlay, identity, trust)),
     }),
-    topology: createTopology({ port: bus.port('topology'), self, overlays }),
+    topology: createTopology({
+      port: bus.port('topology'),
+      clock,
+      random: Math.random,
+      log,
+      self,
+      overlays: config.overlays.map(topologyConfig),
+    }),
     signal: createSignal({
       port: bus.port('signal'),
       clock,
@@ -198,7 +213,7 @@ const trustConfig = ({ overlay, trust }: OverlayConfig): OverlayTrustConfig => (
 });
 
 const linksConfig = (
-  { overlay, links, device, trust }: OverlayConfig,
+  { overlay, links, device, trust, topology }: OverlayConfig,
   identity: NodeIdentity,
   overlayTrust: OverlayTrust,
 ): LinksConfig => ({
@@ -213,9 +228,34 @@ const linksConfig = (
   turn: links.turn,
   ignoredInterfaces: links.ignoredNetInterfaces,
   mtu: device.mtu,
+  transit: topology.role === 'switch',
 });
 
-const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): OverlaySignalConfig => ({
+const topologyConfig = ({ overlay, topology }: OverlayConfig): OverlayTopologyConfig => {
+  const { onDemand, ...general } = defaultTopology;
+  return {
+    overlay,
+    config: {
+      minSuccessors: topology.minSuccessors ?? general.minSuccessors,
+      maxLongDistance: topology.maxLongDistance ?? general.maxLongDistance,
+      incomingCap: topology.incomingCap ?? general.incomingCap,
+      staticEdges: topology.staticEdges,
+      manual: topology.manual,
+      role: topology.role,
+      onDemand: {
+        max: topology.maxOnDemand ?? onDemand.max,
+        thresholdBytesPerSecond: topology.demandBytesPerSecond ?? onDemand.thresholdBytesPerSecond,
+        minAgeMs: topology.demandMinAgeMs ?? onDemand.minAgeMs,
+      },
+      maxConcurrent: topology.maxConcurrent ?? general.maxConcurrent,
+    },
+  };
+};
+
+const signalConfig = (
+  config: Config,
+  { overlay, signal, topology }: OverlayConfig,
+): OverlaySignalConfig => ({
   overlay,
   host: signal.host,
   port: signal.port,
@@ -226,6 +266,7 @@ const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): Overl
   caPem: signal.ca,
   rosterGroup: signal.rosterGroup,
   nodeName: config.nodeName,
+  leaf: topology.role === 'leaf',
 });
 
 /** One line per event at level debug; what an operator follows is logged by the modules. */

@@ -7,7 +7,53 @@ import { NodeId, OverlayId } from '../base/ids.ts';
 import { SessionDescription } from '../tincan-bridge/protocol/description.ts';
 
 /** Version of these messages; a peer of another one is refused by name. */
-export const peerProtocolVersion = 1;
+export const peerProtocolVersion = 2;
+
+/** Why a node wants a link. The far side's view of it is the same word, "incoming". */
+export const LinkReason = z.enum(['static', 'successor', 'on-demand', 'long-distance']);
+export type LinkReason = z.infer<typeof LinkReason>;
+
+/** Why a claim is not (or no longer) granted. */
+export const LinkRefusal = z.enum([
+  /** As many long-distance links come in as this node carries. */
+  'incoming-cap',
+  /** This node is a leaf: it carries nobody's traffic. */
+  'leaf',
+  /** Manual topology: only static links are taken. */
+  'manual',
+  /** Too many links are being set up at once; ask again soon. */
+  'busy',
+  /** The table of links is full. */
+  'too-many-links',
+  /** This node is about to stop. */
+  'leaving',
+  /** This node is not in that overlay (answered by the shell, which knows the overlays). */
+  'unknown-overlay',
+  /** It was granted, but no link came up, or it stayed down. */
+  'not-up',
+]);
+export type LinkRefusal = z.infer<typeof LinkRefusal>;
+
+/** Number of a claim: the wall clock in milliseconds, or one more than the sender's last. */
+const Claim = z.int().min(1);
+
+/**
+ * What two controllers say to each other about a link. Neighbour lists are not among them: they are
+ * the tunnel processes' own and travel in-band (`tincan-bridge/fabric/core/ring-control.ts`).
+ */
+export const LinkMessage = z.discriminatedUnion('kind', [
+  /** The sender claims a link for a reason; a higher number replaces the sender's earlier claim. */
+  z.strictObject({ kind: z.literal('link-request'), claim: Claim, reason: LinkReason }),
+  /** The answer to the claim of that number; also later, when a granted claim is withdrawn. */
+  z.strictObject({
+    kind: z.literal('link-answer'),
+    claim: Claim,
+    refusal: LinkRefusal.nullable(),
+  }),
+  /** The sender gives up its claims up to that number; when `leaving`, the receiver's too. */
+  z.strictObject({ kind: z.literal('link-ended'), claim: Claim, leaving: z.boolean() }),
+]);
+export type LinkMessage = z.infer<typeof LinkMessage>;
 
 /** Everything a node may say to another. There is no "invoke any action". */
 export const PeerMessage = z.discriminatedUnion('kind', [
@@ -15,6 +61,7 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('describe'), description: SessionDescription }),
   /** The sender has ended the session and will not answer on it. */
   z.strictObject({ kind: z.literal('ended'), reason: z.string().max(120) }),
+  ...LinkMessage.options,
 ]);
 export type PeerMessage = z.infer<typeof PeerMessage>;
 
@@ -70,6 +117,8 @@ export const AnnouncementBody = z.strictObject({
   overlay: OverlayId,
   node: NodeId,
   name: z.string().min(1).max(63),
+  /** It carries nobody's traffic (role leaf). */
+  leaf: z.boolean().default(false),
   /** Full JID that it is announced from: an announcement cannot be repeated from another account. */
   jid: z.string().min(3).max(3_071),
   /** DER of the certificate. Its key must give `node`. */

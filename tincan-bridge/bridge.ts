@@ -3,31 +3,55 @@
  * handlers of the bridge protocol. Owns their construction and their end; decides nothing itself.
  */
 import { appendFileSync } from 'node:fs';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, every } from '../base/clock.ts';
 import { EvioError, messageOf } from '../base/errors.ts';
 import type { NodeId, OverlayId } from '../base/ids.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import type { Logger } from '../base/log.ts';
 import type { Datapath, DatapathOptions, SessionNumber, Upcall } from './datapath/datapath.ts';
 import type { Handshake, HandshakeOptions } from './datapath/handshake.ts';
+import { type Budget, fullBudget, spend } from './fabric/core/budget.ts';
+import type { EnvelopeUpcall } from './fabric/ring.ts';
 import { Switch } from './fabric/switch.ts';
 import { DatagramRouter } from './ice/router.ts';
 import { type KernelEvents, watchNetwork } from './network/watch.ts';
 import type { Handlers, Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
+import { noPath } from './session/associations.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
+import { decodeRingSetup } from './session/core/ring-setup.ts';
 import { defaultRekeyRules } from './session/core/session-state.ts';
+import { ringIdleMs, ringKeepMs } from './session/core/timers.ts';
 import { type PeerTrust, peerProblem, readTrust } from './session/peer-certificate.ts';
-import { PeerSession, type SessionDeps, type SessionEvents } from './session/peer-session.ts';
+import { PeerSession } from './session/peer-session.ts';
+import type { SessionDeps, SessionEvents } from './session/session-contract.ts';
 
 /** Sessions of one tunnel: a full mesh of the largest overlay that the fabric floods. */
 const maxSessions = 4_096;
 /** Stations that `status` lists. */
 const maxListed = 1_024;
+/** Transitions that `status` tells of all sessions together, and of one at least and at most. */
+const maxTold = { all: 2_000, least: 4, most: 64 } as const;
+
+/** Sessions that nobody asked for, over the ring alone: each costs keys and a ping now and then. */
+const maxRingSessions = 512;
+/** One that carried nothing for this long gives way to a new one. */
+const ringEvictMs = 10_000;
+/** Handshakes over the ring at once, and begun in a while: each costs some milliseconds. */
+const maxRingHandshakes = 32;
+const handshakeBudget = { perSecond: 40, burst: 80 } as const;
+/** How often sessions that nobody needs any more are looked for. */
+const sweepMs = 5_000;
+/** Messages to peers that wait for an answer. */
+const maxMessages = 64;
+/** Content type of a record (RFC 6347 section 4.1). */
+const applicationData = 23;
 
 export interface BridgeDeps {
   readonly createDatapath: (options: DatapathOptions) => Datapath;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
+  /** This machine has no instructions for AES. */
+  readonly preferChaCha: boolean;
   /** Network changes; without it (tests in one process) none are noticed. */
   readonly kernelEvents?: KernelEvents;
   readonly clock: Clock;
@@ -65,6 +89,11 @@ export function createBridge(deps: BridgeDeps): Bridge {
     disconnect: async ({ peer, reason }) => opened().disconnect(peer, reason),
     describe: async (params) => opened().describe(params),
     ended: async ({ peer, reason }) => opened().ended(peer, reason),
+    setMembers: async (params) => opened().setMembers(params),
+    sendMessage: async ({ peer, body }) => opened().sendMessage(peer, body),
+    traffic: async () => opened().traffic(),
+    routes: async () => opened().routes(),
+    ping: async ({ peer, timeoutMs }) => opened().ping(peer, timeoutMs),
     status: async () => opened().status(),
     echo: async () => ({}),
     close: async () => {
@@ -76,6 +105,9 @@ export function createBridge(deps: BridgeDeps): Bridge {
   return { handlers, stop };
 }
 
+/** Kinds of control payloads below are the session's own. */
+const firstRingKind = 16;
+type MessageUpcall = Extract<Upcall, { readonly kind: 'message' }>;
 type Settings = Pick<Params<'open'>, 'servers' | 'ignoredInterfaces'>;
 type Nothing = Result<'echo'>;
 
@@ -90,7 +122,16 @@ class Tunnel {
   readonly #sessions = new Map<NodeId, PeerSession>();
   readonly #byNumber = new Map<SessionNumber, PeerSession>();
   readonly #sessionDeps: SessionDeps;
-  readonly #counts = { upcallErrors: 0, droppedFloods: 0, droppedEnvelopes: 0, lateControls: 0 };
+  readonly #counts = {
+    upcallErrors: 0,
+    lateControls: 0,
+    lateFloods: 0,
+    envelopesUnreadable: 0,
+    ringSessionsRefused: 0,
+    ringSessionsIdle: 0,
+    ringHandshakesRefused: 0,
+  };
+  #handshakes: Budget;
   readonly #overlay: OverlayId;
   #settings: Settings;
   #trust: PeerTrust | null;
@@ -113,7 +154,23 @@ class Tunnel {
     const onUpcalls = (upcalls: readonly Upcall[]): void => this.#answer(upcalls);
     this.#datapath = deps.createDatapath({ tap, offload, nodeId, onUpcalls });
     this.#parts.add('datapath', 1_000, () => this.#datapath.close());
-    this.#switch = new Switch(this.#datapath, deps.clock, this.#life.signal);
+    this.#handshakes = fullBudget(handshakeBudget, deps.clock.now());
+    this.#switch = new Switch({
+      datapath: this.#datapath,
+      clock: deps.clock,
+      signal: this.#life.signal,
+      self: nodeId,
+      transit: params.transit,
+      onNeeded: (node) => this.#overRing(node)?.need(),
+      onNarrow: () => this.#lookAtMtu(),
+      onWaysChanged: () => {
+        for (const session of this.#sessions.values()) session.waysChanged();
+      },
+      onTraced: ({ origin, number, hops }) => {
+        this.#sessions.get(origin)?.answerTrace(number, hops);
+      },
+      admits: () => this.#admitsHandshake(),
+    });
     this.#parts.add('timers', 100, () => this.#life.abort());
     this.#parts.add('sessions', 1_000, () => this.#endSessions());
     this.#sessionDeps = {
@@ -121,10 +178,12 @@ class Tunnel {
       certificate,
       key,
       datapath: this.#datapath,
+      ring: this.#switch.ring,
       router: this.#router,
       clock: deps.clock,
       log: this.#log,
       createHandshake: deps.createHandshake,
+      preferChaCha: deps.preferChaCha,
       settings: () => this.#settings,
       trust: () => this.#trust,
       nextNumber: () => this.#number(),
@@ -133,6 +192,7 @@ class Tunnel {
       keyLog: (line) => this.#keyLog(keyLogFile, line),
     };
     if (deps.kernelEvents !== undefined) this.#watch(deps.kernelEvents);
+    every(deps.clock, sweepMs, this.#life.signal, () => this.#sweep());
     this.#log.info('tunnel open', { device: tap, nodeId, mtu: this.#mtu.mtu });
   }
 
@@ -147,6 +207,7 @@ class Tunnel {
 
   setTrust(anchors: TrustAnchors | null): Nothing {
     this.#trust = readAnchors(this.#overlay, anchors);
+    for (const session of this.#sessions.values()) session.trustChanged();
     return {};
   }
 
@@ -156,17 +217,56 @@ class Tunnel {
       throw new EvioError('request.invalid', `${maxSessions} sessions are wanted already`);
     }
     if (peer === this.#sessionDeps.me) throw new EvioError('request.invalid', 'peer is this node');
-    const session = known ?? new PeerSession(peer, this.#sessionDeps, this.#eventsOf(peer));
-    this.#sessions.set(peer, session);
-    session.connect();
+    (known ?? this.#add(peer, true)).connect();
     return {};
   }
 
-  async disconnect(peer: NodeId, reason: string): Promise<Nothing> {
+  /** What is on its way still arrives; then it ends, unless frames flowed and the ring carries it on. */
+  disconnect(peer: NodeId, reason: string): Nothing {
     const session = this.#sessions.get(peer);
-    this.#sessions.delete(peer);
-    await session?.close(reason);
+    if (session?.isWanted !== true) return {};
+    const used = session.payloadBytes > 0 && session.payloadAgoMs() < ringKeepMs;
+    session.release(reason, used && this.#switch.ring.isMember(peer));
     return {};
+  }
+
+  setMembers({ members, leaves }: Params<'setMembers'>): Nothing {
+    const { ring } = this.#switch;
+    ring.setMembers(members, leaves);
+    for (const [peer, session] of [...this.#sessions]) {
+      if (!session.isWanted && !ring.isMember(peer)) this.#end(peer, 'it is no member any more');
+    }
+    return {};
+  }
+
+  async sendMessage(peer: NodeId, body: string): Promise<Result<'sendMessage'>> {
+    let waiting = 0;
+    for (const session of this.#sessions.values()) waiting += session.waitingMessages;
+    const session = waiting < maxMessages ? this.#overRing(peer) : null;
+    return { sent: session !== null && (await session.sendMessage(body)) };
+  }
+
+  async ping(peer: NodeId, timeoutMs: number): Promise<Result<'ping'>> {
+    const session = this.#overRing(peer);
+    if (session === null) return { rttMs: null, path: noPath, hops: [] };
+    const { rttMs, path, hops } = await session.ping(timeoutMs);
+    return {
+      rttMs: rttMs === null ? null : Math.round(rttMs * 1_000) / 1_000,
+      path,
+      hops: [...hops],
+    };
+  }
+
+  traffic(): Result<'traffic'> {
+    const each = ([peer, { payloadBytes: bytes }]: readonly [NodeId, PeerSession]) => ({
+      peer,
+      bytes,
+    });
+    return { peers: [...this.#sessions].map(each) };
+  }
+
+  routes(): Result<'routes'> {
+    return this.#switch.ring.routes();
   }
 
   describe({ peer, description }: Params<'describe'>): Nothing {
@@ -180,15 +280,20 @@ class Tunnel {
   }
 
   status(): Result<'status'> {
+    const { all, least, most } = maxTold;
+    const told = Math.min(most, Math.max(least, Math.floor(all / this.#sessions.size)));
+    const sessions = [...this.#sessions.values()];
     return {
       mtu: this.mtu,
-      sessions: [...this.#sessions.values()].map((session) => session.status()),
+      sessions: sessions.map((session) => session.status(told)),
       counters: {
         ...this.#datapath.counters(),
         ...this.#switch.counters(),
         ...this.#counts,
         associations: this.#byNumber.size,
-        rekeys: [...this.#sessions.values()].reduce((sum, { rekeys }) => sum + rekeys, 0),
+        ringSessions: sessions.filter(({ isWanted }) => !isWanted).length,
+        rekeys: sessions.reduce((sum, { rekeys }) => sum + rekeys, 0),
+        refusedMessages: sessions.reduce((sum, { refusedMessages: n }) => sum + n, 0),
         sockets: this.#router.size,
         unclaimedDatagrams: this.#router.unclaimed,
         refusedChecks: this.#router.refusedChecks,
@@ -219,8 +324,71 @@ class Tunnel {
 
   #known(peer: NodeId): PeerSession {
     const session = this.#sessions.get(peer);
-    if (session !== undefined) return session;
+    if (session?.isWanted === true) return session;
     throw new EvioError('bridge.unknown-peer', `no session with ${peer} is wanted`);
+  }
+
+  #add(peer: NodeId, wanted: boolean): PeerSession {
+    const session = new PeerSession(peer, wanted, this.#sessionDeps, this.#eventsOf(peer));
+    this.#sessions.set(peer, session);
+    return session;
+  }
+
+  /** The session with a node, made over the ring if there is none; null: no member, or no room. */
+  #overRing(peer: NodeId): PeerSession | null {
+    const known = this.#sessions.get(peer);
+    if (known !== undefined) return known;
+    if (!this.#switch.ring.isMember(peer) || peer === this.#sessionDeps.me) return null;
+    if (!this.#hasRoom()) {
+      this.#counts.ringSessionsRefused += 1;
+      return null;
+    }
+    return this.#add(peer, false);
+  }
+
+  /** The one that was of no use for the longest gives way. */
+  #hasRoom(): boolean {
+    const ring = [...this.#sessions].filter(([, session]) => !session.isWanted);
+    if (ring.length < maxRingSessions && this.#sessions.size < maxSessions) return true;
+    let idlest: readonly [NodeId, number] | null = null;
+    for (const [peer, session] of ring) {
+      const agoMs = session.payloadAgoMs();
+      if (agoMs > (idlest?.[1] ?? ringEvictMs)) idlest = [peer, agoMs];
+    }
+    if (idlest === null) return false;
+    this.#counts.ringSessionsIdle += 1;
+    this.#end(idlest[0], 'others need the room');
+    return true;
+  }
+
+  #admitsHandshake(): boolean {
+    let running = 0;
+    for (const session of this.#sessions.values()) if (session.isSettingUpOverRing) running += 1;
+    const { budget, allowed } = spend(this.#handshakes, this.#deps.clock.now());
+    this.#handshakes = budget;
+    if (allowed && running <= maxRingHandshakes) return true;
+    this.#counts.ringHandshakesRefused += 1;
+    return false;
+  }
+
+  #end(peer: NodeId, reason: string): void {
+    const session = this.#sessions.get(peer);
+    this.#sessions.delete(peer);
+    session?.close(reason).catch((error: unknown) => {
+      this.#log.warn('session did not close cleanly', { peer, error: messageOf(error) });
+    });
+  }
+
+  /** Sessions over the ring alone that are of no use any more. */
+  #sweep(): void {
+    for (const [peer, session] of [...this.#sessions]) {
+      if (session.isWanted || session.isReleasing) continue;
+      if (session.isIdle) this.#end(peer, 'idle');
+      else if (session.isUp && session.payloadAgoMs() >= ringIdleMs) {
+        this.#counts.ringSessionsIdle += 1;
+        this.#end(peer, 'idle');
+      }
+    }
   }
 
   /** Numbers of sessions are not reused: a late upcall must not meet another session. */
@@ -249,6 +417,12 @@ class Tunnel {
       onUp: (path, setUpMs) => notify('sessionUp', { peer, path, setUpMs }),
       onPathChanged: (path) => notify('pathChanged', { peer, path }),
       onDown: (reason) => notify('sessionDown', { peer, reason: reason.slice(0, 300) }),
+      onLink: (up) => {
+        if (up) this.#switch.ring.linkUp(peer);
+        else this.#switch.ring.linkDown(peer);
+      },
+      onMessage: (body) => notify('message', { peer, body }),
+      onUnused: (reason) => this.#end(peer, reason),
     };
   }
 
@@ -286,22 +460,50 @@ class Tunnel {
         this.#router.route(upcall.socket, upcall.from, upcall.bytes);
         return;
       case 'frame-in':
+        // First: a session that waits to be heard is up from now on, and the frame teaches.
+        this.#byNumber.get(upcall.session)?.heard(upcall.session);
+        this.#switch.upcall(upcall);
+        return;
       case 'frame-out':
         this.#switch.upcall(upcall);
         return;
       case 'message': {
-        if (upcall.type === 'flood') {
-          this.#counts.droppedFloods += 1;
-          return;
-        }
-        const session = this.#byNumber.get(upcall.session);
-        if (session === undefined) this.#counts.lateControls += 1;
-        else session.control(upcall.session, upcall.bytes);
+        this.#message(upcall);
         return;
       }
       case 'envelope':
-        this.#counts.droppedEnvelopes += 1;
+        this.#envelope(upcall);
     }
+  }
+
+  #message({ session: number, type, bytes, checksumUndone }: MessageUpcall): void {
+    const session = this.#byNumber.get(number);
+    if (session === undefined) {
+      if (type === 'flood') this.#counts.lateFloods += 1;
+      else this.#counts.lateControls += 1;
+    } else if (type === 'flood') this.#switch.ring.flood(session.peer, bytes, checksumUndone);
+    else if ((bytes[0] ?? 0) < firstRingKind) session.control(number, bytes);
+    else this.#switch.ring.control(session.peer, bytes);
+  }
+
+  #envelope(upcall: EnvelopeUpcall): void {
+    const from = this.#byNumber.get(upcall.session);
+    if (from === undefined) {
+      this.#counts.envelopesUnreadable += 1;
+      return;
+    }
+    if (upcall.destination !== this.#sessionDeps.me) {
+      this.#switch.ring.forward(from.peer, upcall);
+      return;
+    }
+    const { source, bytes } = upcall;
+    const setup = decodeRingSetup(bytes);
+    const isRecord = bytes[0] === applicationData;
+    const session = setup !== null || isRecord ? this.#overRing(source) : null;
+    if (session === null) this.#counts.envelopesUnreadable += 1;
+    else if (setup !== null) session.ringDatagram(setup);
+    // The source has keys that we do not have (any more): new ones are made.
+    else if (!session.isUp) session.need();
   }
 
   async #endSessions(): Promise<void> {

@@ -33,6 +33,9 @@ export function checkRules(value: unknown): readonly Violation[] {
     ...entries(value, ['Signal', 'Overlays']).flatMap(([path, entry]) => checkLogin(path, entry)),
     ...entries(value, ['Trust', 'Overlays']).flatMap(([path, entry]) => checkTrust(path, entry)),
     ...checkTurns(value),
+    ...entries(value, ['Topology', 'Overlays']).flatMap(([path, entry]) =>
+      checkTopology(path, entry, at(value, ['Broker', 'NodeId'])),
+    ),
     ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) => [
       ...checkDevice([...path, 'NetDevice'], entry['NetDevice']),
       ...checkDevice([...path, 'AppBridge'], entry['AppBridge']),
@@ -125,6 +128,28 @@ function checkTurns(value: Json): Violation[] {
       isObject(entry) ? checkPassword([...path, index], entry) : [],
     );
   });
+}
+
+/** A node that says of itself what cannot go together. */
+function checkTopology(path: JsonPath, entry: Json, self: unknown): Violation[] {
+  const edges = entry['StaticEdges'];
+  const own = Array.isArray(edges) && self !== undefined ? edges.indexOf(self) : -1;
+  const toItself =
+    own < 0 ? [] : [{ path: [...path, 'StaticEdges', own], message: 'is this node itself' }];
+  const isLeaf = entry['Role'] === 'Leaf' || entry['Role'] === 'leaf';
+  const useless = [
+    'MinSuccessors',
+    'MaxLongDistEdges',
+    'MaxIncomingLongDistEdges',
+    'MaxOnDemandEdges',
+  ].filter((key) => isLeaf && Object.hasOwn(entry, key));
+  return [
+    ...toItself,
+    ...useless.map((key): Violation => {
+      const message = 'is only for Role "Switch": a leaf has its static links or one uplink';
+      return { path: [...path, key], message, atKey: true };
+    }),
+  ];
 }
 
 function checkDevice(path: JsonPath, device: unknown): Violation[] {

@@ -44,7 +44,7 @@ export async function peersCommand(peer: string | undefined, options: AskOptions
   }
   const found = findPeers(status, peer);
   if (found.length === 0) {
-    throw new EvioError('request.invalid', `no peer has the name or id ${JSON.stringify(peer)}`);
+    throw new EvioError('peer.unknown', `no peer has the name or id ${JSON.stringify(peer)}`);
   }
   if (options.json === true) printJson(found);
   else printLines(found.flatMap((each) => formatPeer(screen, each)));

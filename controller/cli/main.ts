@@ -15,6 +15,7 @@ import {
 import { checkCommand } from './check-command.ts';
 import { cniInstallCommand, cniStatusCommand, cniUninstallCommand } from './cni-commands.ts';
 import { peersCommand, statusCommand, versionCommand, watchCommand } from './commands.ts';
+import { linksCommand, pingCommand, routesCommand, traceCommand } from './ring-commands.ts';
 import { trustAcceptCommand, trustForgetCommand, trustListCommand } from './trust-commands.ts';
 
 /** Documented in `--help`. */
@@ -90,6 +91,7 @@ function addAskingCommands(program: Command): void {
   )
     .argument('[peer]', 'name of a peer, or the start of its id')
     .action(peersCommand);
+  addRingCommands(asking);
   asking(
     'watch',
     "print the controller's events as they happen, until interrupted",
@@ -100,6 +102,35 @@ function addAskingCommands(program: Command): void {
     'show the release of this program and of the running controller',
     '  evio version\n  evio version --json',
   ).action(versionCommand);
+}
+
+function addRingCommands(asking: ReturnType<typeof askingBelow>): void {
+  asking(
+    'links',
+    'list the links of this node: why each is there, how it stands and since when',
+    '  evio links\n  evio links --json | jq .overlays[].links',
+  ).action(linksCommand);
+  asking(
+    'routes',
+    'list the next hop towards every member',
+    '  evio routes\n  evio routes --json',
+  ).action(routesCommand);
+  const peer = ['<peer>', 'name of a peer, or the start of its id'] as const;
+  asking(
+    'ping',
+    "ask a peer's tunnel process for a sign of life; shows path and hops, exits 1 without an answer",
+    '  evio ping barn-gw\n  evio ping barn-gw --count 1 --json',
+  )
+    .argument(...peer)
+    .option('--count <n>', 'how often, a second apart', '4')
+    .action(pingCommand);
+  asking(
+    'trace',
+    'show each node on the way to a peer and its round trip; exits 1 without an answer',
+    '  evio trace barn-gw\n  evio trace barn-gw --json | jq .hops[].name',
+  )
+    .argument(...peer)
+    .action(traceCommand);
 }
 
 function addTrustCommands(program: Command): void {

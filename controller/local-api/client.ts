@@ -11,8 +11,12 @@ import {
   DoneReply,
   ErrorReply,
   type ForgetKey,
+  LinksReply,
+  PingReply,
+  type PingRequest,
   PodsReply,
   paths,
+  RoutesReply,
   Status,
   TrustReply,
   type VersionReply,
@@ -28,6 +32,9 @@ const maxReplyBytes = 67_108_864;
 export interface Client {
   version(): Promise<VersionReply>;
   status(): Promise<Status>;
+  links(): Promise<LinksReply>;
+  routes(): Promise<RoutesReply>;
+  ping(request: PingRequest): Promise<PingReply>;
   /** Pinned keys. */
   trust(): Promise<TrustReply>;
   acceptKey(change: AcceptKey): Promise<void>;
@@ -43,6 +50,10 @@ export function createClient(socketPath: string): Client {
   return {
     version: () => ask(socketPath, paths.version, VersionSchema),
     status: () => ask(socketPath, paths.status, Status),
+    links: () => ask(socketPath, paths.links, LinksReply),
+    routes: () => ask(socketPath, paths.routes, RoutesReply),
+    ping: (request) =>
+      ask(socketPath, paths.ping, PingReply, request, request.timeoutMs + 2 * deadlineMs),
     trust: () => ask(socketPath, paths.trust, TrustReply),
     acceptKey: async (change) => {
       await ask(socketPath, paths.acceptKey, DoneReply, change);
@@ -61,8 +72,9 @@ async function ask<T>(
   path: string,
   schema: z.ZodType<T>,
   body?: object,
+  withinMs = deadlineMs,
 ): Promise<T> {
-  const signal = AbortSignal.timeout(deadlineMs);
+  const signal = AbortSignal.timeout(withinMs);
   try {
     const response = await open(socketPath, path, signal, body);
     const text = await readAll(response);
@@ -74,7 +86,7 @@ async function ask<T>(
     throw new EvioError('request.invalid', `answer of another release on ${path}: ${where}`);
   } catch (error) {
     if (!signal.aborted) throw error;
-    const message = `no answer on ${socketPath} within ${deadlineMs} ms`;
+    const message = `no answer on ${socketPath} within ${withinMs} ms`;
     throw new EvioError('request.timeout', message, { cause: error });
   }
 }

@@ -8,8 +8,12 @@ import {
   AcceptKey,
   CniRequest,
   ForgetKey,
+  type LinksReply,
+  type PingReply,
+  PingRequest,
   type PodsReply,
   paths,
+  type RoutesReply,
   type Status,
   type TrustReply,
   type VersionReply,
@@ -21,6 +25,12 @@ export interface Deps {
   /** Calls `see` with each event of the bus until the signal aborts. */
   tap(signal: AbortSignal, see: (event: BusEvent) => void): void;
   readonly version: string;
+  readonly ring: {
+    links(): LinksReply | Promise<LinksReply>;
+    routes(): Promise<RoutesReply>;
+    /** Throws `request.invalid` for an overlay that this node is not in. */
+    ping(request: PingRequest): Promise<PingReply>;
+  };
   readonly trust: {
     list(): TrustReply;
     /** Both take effect at once, and throw `request.invalid` with the reason. */
@@ -66,6 +76,16 @@ export function createRoutes(deps: Deps, now: () => number): ReadonlyMap<string,
   return new Map<string, Route>([
     [`GET ${paths.version}`, { kind: 'reply', body: null, reply: () => version }],
     [`GET ${paths.status}`, { kind: 'reply', body: null, reply: () => deps.status() }],
+    [`GET ${paths.links}`, { kind: 'reply', body: null, reply: () => deps.ring.links() }],
+    [`GET ${paths.routes}`, { kind: 'reply', body: null, reply: () => deps.ring.routes() }],
+    [
+      `POST ${paths.ping}`,
+      {
+        kind: 'reply',
+        body: PingRequest,
+        reply: (body) => deps.ring.ping(PingRequest.parse(body)),
+      },
+    ],
     [`GET ${paths.trust}`, { kind: 'reply', body: null, reply: () => deps.trust.list() }],
     [
       `POST ${paths.acceptKey}`,

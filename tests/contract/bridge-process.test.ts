@@ -52,6 +52,7 @@ async function openParams(): Promise<Params<'open'>> {
     ignoredInterfaces: [],
     mtu: null,
     trust: null,
+    transit: true,
     offload: true,
     keyLogFile: null,
   };

@@ -15,7 +15,7 @@ import { createCni, type PodNetwork } from '../../cni-plugin/index.ts';
 import { createLocalApi } from '../../controller/local-api/index.ts';
 import { type CniCall, callCni, errorOf, needsShim, type Outcome } from '../support/cni.ts';
 import { suite, type T } from '../support/harness.ts';
-import { noTrust, sampleStatus } from '../support/sample-status.ts';
+import { noTrust, sampleRing, sampleStatus } from '../support/sample-status.ts';
 
 const test = suite('cni executable');
 
@@ -64,6 +64,7 @@ async function bench(t: T): Promise<Bench> {
       tap: () => {},
       version: '1',
       trust: noTrust,
+      ring: sampleRing,
       cni: {
         pods: () => ({ overlays: [] }),
         answer: (request, signal) => cni.answer(request, signal),

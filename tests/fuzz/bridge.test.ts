@@ -11,11 +11,18 @@ import { NodeId } from '../../base/ids.ts';
 import { createMemoryDatapath } from '../../tincan-bridge/datapath/memory.ts';
 import { MemoryNetwork } from '../../tincan-bridge/datapath/memory-network.ts';
 import { decodeUpcalls } from '../../tincan-bridge/datapath/upcalls.ts';
+import { decodeFlood, floodHeaderBytes } from '../../tincan-bridge/fabric/core/flood-codec.ts';
+import {
+  decodeRingControl,
+  encodeRingControl,
+} from '../../tincan-bridge/fabric/core/ring-control.ts';
 import { tooBigAnswer } from '../../tincan-bridge/fabric/core/too-big.ts';
+import { decodeTrace, encodeTrace, maxTraceHops } from '../../tincan-bridge/fabric/core/trace.ts';
 import { parseCandidate } from '../../tincan-bridge/ice/candidates.ts';
 import { OwnTransport, transportKey } from '../../tincan-bridge/ice/own-transport.ts';
 import { ReflexiveQuery } from '../../tincan-bridge/ice/reflexive.ts';
 import { DatagramRouter } from '../../tincan-bridge/ice/router.ts';
+import { maxTurnFrameBytes, TurnFrames } from '../../tincan-bridge/ice/turn-frames.ts';
 import { SessionDescription } from '../../tincan-bridge/protocol/description.ts';
 import { encodeFrame, FrameDecoder } from '../../tincan-bridge/protocol/frames.ts';
 import {
@@ -23,8 +30,10 @@ import {
   paramsProblem,
   RequestMessage,
 } from '../../tincan-bridge/protocol/messages.ts';
-import { maxFrameBytes, methods } from '../../tincan-bridge/protocol/schema.ts';
+import { maxFrameBytes, maxMessageChars, methods } from '../../tincan-bridge/protocol/schema.ts';
 import { decodeControl, encodeControl } from '../../tincan-bridge/session/core/control.ts';
+import { MessageParts } from '../../tincan-bridge/session/core/message-parts.ts';
+import { decodeRingSetup, encodeRingSetup } from '../../tincan-bridge/session/core/ring-setup.ts';
 import { fuzz, fuzzSeconds } from '../support/fuzz.ts';
 import { suite } from '../support/harness.ts';
 
@@ -131,6 +140,44 @@ test(
 );
 
 test(
+  'what members say of the ring: null or one that is written and read again the same',
+  async () => {
+    await fuzz({ target: 'ring', seconds }, (input) => {
+      const bytes = Uint8Array.from(input);
+      const setup = decodeRingSetup(bytes);
+      if (setup !== null) assert.deepEqual(encodeRingSetup(setup), bytes);
+      const trace = decodeTrace(bytes);
+      if (trace !== null) {
+        assert.ok(trace.hops.length <= maxTraceHops);
+        assert.deepEqual(decodeTrace(encodeTrace(trace)), trace);
+      }
+      const ring = decodeRingControl(bytes);
+      if (ring !== null) assert.deepEqual(decodeRingControl(encodeRingControl(ring)), ring);
+      const flood = decodeFlood(bytes);
+      if (flood !== null) assert.equal(flood.frame.length, bytes.length - floodHeaderBytes);
+    });
+  },
+  limitMs,
+);
+
+test(
+  'parts of messages: whatever comes in whatever order, what is kept stays bounded',
+  async () => {
+    const parts = new MessageParts();
+    await fuzz({ target: 'control', seconds }, (input, random) => {
+      const control = decodeControl(Uint8Array.from(input));
+      const [nonce, index] = [BigInt(random.below(8)), random.below(4)];
+      const part = { nonce, index, count: index + 1 + random.below(2), part: input };
+      const joined = parts.add(control?.kind === 'message' ? control : part);
+      if (joined.kind === 'done' && joined.body !== null) {
+        assert.ok(joined.body.length >= 1 && joined.body.length <= maxMessageChars);
+      }
+    });
+  },
+  limitMs,
+);
+
+test(
   '"too big" answers: never longer than a small frame, never to a group',
   async () => {
     await fuzz({ target: 'too-big', seconds }, (input) => {
@@ -213,6 +260,45 @@ test(
   },
   limitMs,
 );
+
+test(
+  "a TURN server's stream: cut the same however it comes, nothing is kept beyond one frame",
+  async () => {
+    let cut = 0;
+    await fuzz({ target: 'turn-stream', seconds }, (input, random) => {
+      const [whole, pieces] = [new TurnFrames(), new TurnFrames()];
+      const expected = outcome(() => whole.push(input));
+      assert.ok(whole.unfinishedBytes <= maxTurnFrameBytes);
+      const found: Buffer[] = [];
+      const error = outcome(() => {
+        for (let at = 0; at < input.length; ) {
+          const step = 1 + random.below(input.length);
+          found.push(...pieces.push(input.subarray(at, at + step)));
+          assert.ok(pieces.unfinishedBytes <= maxTurnFrameBytes);
+          at += step;
+        }
+        return found;
+      });
+      assert.equal(error instanceof EvioError, expected instanceof EvioError);
+      assert.ok(found.every((frame) => frame.length % 4 === 0 && frame.length >= 4));
+      assert.deepEqual(Buffer.concat(found), input.subarray(0, Buffer.concat(found).length));
+      if (!(expected instanceof EvioError)) assert.deepEqual(found, expected);
+      cut += found.length;
+    });
+    assert.ok(cut > 100, `${cut} frames`);
+  },
+  limitMs,
+);
+
+/** What it gives, or the EvioError that it throws. */
+function outcome<Result>(body: () => Result): Result | EvioError {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof EvioError) return error;
+    throw error;
+  }
+}
 
 test('only EvioErrors say what a decoder refuses', () => {
   assert.throws(() => new FrameDecoder().push(Buffer.alloc(4)), EvioError);

@@ -69,10 +69,10 @@ class End {
       if (effect.kind === 'install') this.installed.set(effect.number, effect.rekey ?? 'first');
       if (effect.kind === 'remove') this.installed.delete(effect.number);
       if (effect.kind === 'ask') this.#send(effect.number, { kind: 'ping' });
-      if (effect.kind === 'ask-rekey') this.#send(effect.number, { kind: 'ask' });
+      if (effect.kind === 'ask-rekey') this.#send(effect.number ?? 0, { kind: 'ask' });
       if (effect.kind === 'stop-rekey') this.#handshake = null;
       if (effect.kind === 'start-rekey') {
-        this.#handshake = { id: effect.id, flight: 0, base: effect.base };
+        this.#handshake = { id: effect.id, flight: 0, base: effect.base ?? 0 };
         this.#seen = -1;
         if (this.state.rules.begins) this.#fly(1);
       }

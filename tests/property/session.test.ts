@@ -12,9 +12,11 @@ import {
   type Control,
   decodeControl,
   encodeControl,
+  maxTraced,
 } from '../../tincan-bridge/session/core/control.ts';
 import { nextSession } from '../../tincan-bridge/session/core/session.ts';
 import {
+  defaultRekeyRules,
   type Input,
   initialSession,
   type TimerId,
@@ -65,6 +67,17 @@ const input: fc.Arbitrary<Input> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('rekey-secured' as const), id: few }),
   fc.record({ kind: fc.constant('rekey-failed' as const), id: few, reason: fc.constant('x') }),
+  fc.record({ kind: fc.constant('released' as const), keep: fc.boolean() }),
+  fc.record({ kind: fc.constantFrom('needed' as const, 'ways-changed' as const) }),
+  fc.record({
+    kind: fc.constant('peer-on-ring' as const),
+    number: fc.integer({ min: 1, max: 60 }),
+  }),
+  fc.record({
+    kind: fc.constant('ring-heard' as const),
+    id: fc.option(few),
+    heardAgoMs: fc.integer({ min: -1, max: 40_000 }),
+  }),
   fc.record({
     kind: fc.constant('insecure' as const),
     own: few,
@@ -84,48 +97,58 @@ const input: fc.Arbitrary<Input> = fc.oneof(
 
 test('no input crashes the machine, and its effects always balance', () => {
   fc.assert(
-    fc.property(fc.array(fc.tuple(input, fc.nat(9_000)), { maxLength: 60 }), (inputs) => {
-      let state = initialSession(NodeId.parse('0'.repeat(32)), 0);
-      let nowMs = 0;
-      let up = false;
-      const ices = new Set<string>();
-      const installed = new Set<number>();
-      inputs.forEach(([next, later], n) => {
-        nowMs += later;
-        const at = { nowMs, nonce: nonce(n + 1), random: 0.5, number: n + 1 };
-        const step = nextSession(state, next, at);
-        state = step.state;
-        for (const effect of step.effects) {
-          if (effect.kind === 'start-ice') ices.add(effect.own);
-          if (effect.kind === 'stop-ice')
-            assert.ok(ices.delete(effect.own), 'stopped what never was');
-          if (effect.kind === 'pair-ice') assert.ok(ices.has(effect.own), 'paired what is gone');
-          if (effect.kind === 'install') {
-            installed.add(effect.number);
-            ices.delete(effect.own); // from now on it lives and ends with its association
+    fc.property(
+      fc.array(fc.tuple(input, fc.nat(9_000), fc.boolean()), { maxLength: 60 }),
+      fc.boolean(),
+      (inputs, begins) => {
+        const rules = { ...defaultRekeyRules, begins };
+        let state = initialSession(NodeId.parse('0'.repeat(32)), 0, rules);
+        let nowMs = 0;
+        let up = false;
+        const ices = new Set<string>();
+        const installed = new Set<number>();
+        inputs.forEach(([next, later, way], n) => {
+          nowMs += later;
+          const at = { nowMs, nonce: nonce(n + 1), random: 0.5, number: n + 1, way };
+          const step = nextSession(state, next, at);
+          state = step.state;
+          for (const effect of step.effects) {
+            if (effect.kind === 'start-ice') ices.add(effect.own);
+            if (effect.kind === 'stop-ice')
+              assert.ok(ices.delete(effect.own), 'stopped what never was');
+            if (effect.kind === 'pair-ice') assert.ok(ices.has(effect.own), 'paired what is gone');
+            if (effect.kind === 'install') {
+              installed.add(effect.number);
+              ices.delete(effect.own); // from now on it lives and ends with its association
+            }
+            if (effect.kind === 'use') {
+              assert.ok(installed.has(effect.number), 'used before it was installed');
+              if (effect.from !== null)
+                assert.ok(installed.has(effect.from), 'replaced what is gone');
+            }
+            if (effect.kind === 'remove') installed.delete(effect.number);
+            if (effect.kind === 'use-ring' || effect.kind === 'shed') {
+              assert.ok(installed.has(effect.number), 'moved what is gone');
+            }
+            if (effect.kind === 'start-ice')
+              assert.ok(state.wanted, 'an attempt that nobody wants');
+            if (effect.kind === 'up') {
+              assert.equal(up, false, 'up twice');
+              up = true;
+            }
+            if (effect.kind === 'down') {
+              assert.equal(up, true, 'down twice');
+              up = false;
+            }
+            if (effect.kind === 'timer') assert.ok(effect.atMs >= nowMs);
           }
-          if (effect.kind === 'use') {
-            assert.ok(installed.has(effect.number), 'used before it was installed');
-            if (effect.from !== null)
-              assert.ok(installed.has(effect.from), 'replaced what is gone');
-          }
-          if (effect.kind === 'remove') installed.delete(effect.number);
-          if (effect.kind === 'up') {
-            assert.equal(up, false, 'up twice');
-            up = true;
-          }
-          if (effect.kind === 'down') {
-            assert.equal(up, true, 'down twice');
-            up = false;
-          }
-          if (effect.kind === 'timer') assert.ok(effect.atMs >= nowMs);
-        }
-        assert.equal(up, state.link.kind === 'up');
-        if (state.link.kind === 'up') assert.ok(installed.has(state.link.number));
-        assert.ok(ices.size <= 1, 'one attempt is built at a time');
-        assert.ok(state.starts.length <= 8 && state.negotiation.retired.length <= 32);
-      });
-    }),
+          assert.equal(up, state.link.kind === 'up');
+          if (state.link.kind === 'up') assert.ok(installed.has(state.link.number));
+          assert.ok(ices.size <= 1, 'one attempt is built at a time');
+          assert.ok(state.starts.length <= 8 && state.negotiation.retired.length <= 32);
+        });
+      },
+    ),
     { numRuns: 3_000 },
   );
 }, 60_000);
@@ -134,9 +157,35 @@ test('control payloads round trip, and no bytes crash their decoder', () => {
   const number = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
   const control: fc.Arbitrary<Control> = fc.oneof(
     fc.record({
-      kind: fc.constantFrom('ping' as const, 'pong' as const, 'bye' as const),
+      kind: fc.constantFrom(
+        'ping' as const,
+        'pong' as const,
+        'bye' as const,
+        'ring-ping' as const,
+        'received' as const,
+      ),
       nonce: number,
     }),
+    fc
+      .tuple(number, fc.nat(254), fc.nat(254), fc.uint8Array({ maxLength: 1_000 }))
+      .filter(([, index, count]) => index < count)
+      .map(([nonce, index, count, part]) => ({
+        kind: 'message' as const,
+        nonce,
+        index,
+        count,
+        part,
+      })),
+    fc
+      .tuple(
+        number,
+        fc.array(fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }), { maxLength: maxTraced }),
+      )
+      .map(([nonce, ids]) => ({
+        kind: 'traced' as const,
+        nonce,
+        hops: ids.map((id) => NodeId.parse(id.toString(16).padStart(32, '0'))),
+      })),
     fc.record({
       kind: fc.constant('description' as const),
       nonce: number,
@@ -155,7 +204,9 @@ test('control payloads round trip, and no bytes crash their decoder', () => {
     fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
       const decoded = decodeControl(bytes);
       const [kind = 0] = bytes;
-      assert.equal(decoded !== null, bytes.length >= 9 && [1, 2, 3, 4, 5].includes(kind));
+      const [index = 0, count = 0] = bytes.subarray(9);
+      const known = kind === 7 ? index < count : kind >= 1 && kind <= 9;
+      assert.equal(decoded !== null, bytes.length >= 9 && known);
     }),
   );
 });

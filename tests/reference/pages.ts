@@ -99,6 +99,7 @@ function localApiPage(): string {
   const text = source('controller/local-api/schema.ts');
   const { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply } =
     localApi;
+  const { LinksReply, RoutesReply, PingRequest, PingReply } = localApi;
   const { PodsReply, CniRequest } = localApi;
   return [
     '# Local API',
@@ -108,6 +109,9 @@ function localApiPage(): string {
       [
         [`GET ${localApi.paths.version}`, 'VersionReply'],
         [`GET ${localApi.paths.status}`, 'Status'],
+        [`GET ${localApi.paths.links}`, 'LinksReply'],
+        [`GET ${localApi.paths.routes}`, 'RoutesReply'],
+        [`POST ${localApi.paths.ping}`, 'PingReply; the body is a PingRequest'],
         [`GET ${localApi.paths.trust}`, 'TrustReply'],
         [`POST ${localApi.paths.acceptKey}`, '`{}`; the body is an AcceptKey'],
         [`POST ${localApi.paths.forgetKey}`, '`{}`; the body is a ForgetKey'],
@@ -123,6 +127,10 @@ function localApiPage(): string {
       {
         VersionReply,
         Status,
+        LinksReply,
+        RoutesReply,
+        PingRequest,
+        PingReply,
         TrustReply,
         AcceptKey,
         ForgetKey,

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { exec } from '../../base/exec.ts';
-import { InterfaceName, OverlayId } from '../../base/ids.ts';
+import { InterfaceName, type NodeId, OverlayId } from '../../base/ids.ts';
 import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/client.ts';
 import type { IceServers, Notification, Params } from '../../tincan-bridge/protocol/schema.ts';
 import { until } from './bridge-pair.ts';
@@ -93,6 +93,11 @@ export interface BridgeProcess {
   readonly pid: number;
   readonly ups: Array<Notification<'sessionUp'>>;
   readonly downs: Array<Notification<'sessionDown'>>;
+  readonly paths: Array<Notification<'pathChanged'>>;
+  readonly messages: Array<Notification<'message'>>;
+  readonly mtus: number[];
+  /** Kind of the path to the peer as last told, or `none`. */
+  pathTo(peer: NodeId): string;
   readonly logs: Array<Notification<'log'>>;
   onDescription: (body: Notification<'description'>) => void;
   /** Exit status, or -1 when a signal ended it. */
@@ -121,7 +126,12 @@ export async function startBridge(
   });
   const stream: unknown = child.stdio[3];
   if (!(stream instanceof Duplex)) throw new Error('fd 3 is no socket');
+  const kinds = new Map<NodeId, string>();
   const self: BridgeProcess = {
+    paths: [],
+    messages: [],
+    mtus: [],
+    pathTo: (peer) => kinds.get(peer) ?? 'none',
     pid: child.pid ?? 0,
     ups: [],
     downs: [],
@@ -130,10 +140,18 @@ export async function startBridge(
     exited,
     kill: (signal) => void child.kill(signal),
     client: createBridgeClient(stream, {
+      readyTimeoutMs: 30_000,
       onClosed: () => {},
       onNotification: (message) => {
         if (message.notification === 'sessionUp') self.ups.push(message.body);
         if (message.notification === 'sessionDown') self.downs.push(message.body);
+        if (message.notification === 'pathChanged') self.paths.push(message.body);
+        if (message.notification === 'message') self.messages.push(message.body);
+        if (message.notification === 'mtuChanged') self.mtus.push(message.body.mtu);
+        if (message.notification === 'sessionUp' || message.notification === 'pathChanged') {
+          kinds.set(message.body.peer, message.body.path.kind);
+        }
+        if (message.notification === 'sessionDown') kinds.delete(message.body.peer);
         if (message.notification === 'log') self.logs.push(message.body);
         if (message.notification === 'description') self.onDescription(message.body);
       },
@@ -147,6 +165,7 @@ export async function startBridge(
       overlay: OverlayId.parse('test'),
       nodeId: identity.nodeId,
       tap,
+      transit: true,
       offload: true,
       certificate: identity.certificate,
       key: identity.key,
@@ -157,7 +176,7 @@ export async function startBridge(
       keyLogFile: null,
       ...more,
     },
-    5_000,
+    30_000,
   );
   return self;
 }
@@ -169,7 +188,7 @@ export function carryBetween(
   to: () => BridgeProcess,
 ): void {
   from.onDescription = ({ description }) => {
-    const call = to().client.call('describe', { peer: sender.nodeId, description }, 2_000);
+    const call = to().client.call('describe', { peer: sender.nodeId, description }, 10_000);
     call.catch(() => {}); // refused while the other does not want it, or is gone: lost, as in XMPP
   };
 }

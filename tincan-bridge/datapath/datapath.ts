@@ -115,7 +115,10 @@ export type Upcall =
       /** The checksum bit of the type byte (a flooded frame may have it). */
       readonly checksumUndone: boolean;
     }
-  /** An envelope for another node without a relay entry, or for us with no session record inside. */
+  /**
+   * An envelope for another node without a relay entry (or with one that leads back to where it came
+   * from), or for us with no session record inside.
+   */
   | {
       readonly kind: 'envelope';
       readonly session: SessionNumber;
@@ -167,6 +170,9 @@ export interface SessionCounters {
   readonly tooBig: number;
   readonly noPath: number;
   readonly sendErrors: number;
+  /** Ethernet frames alone: neither control nor what was sent on for others. */
+  readonly sentPayloadBytes: number;
+  readonly receivedPayloadBytes: number;
   /** Milliseconds since the last record, or -1 when there was none. */
   readonly sentAgoMs: number;
   readonly receivedAgoMs: number;
@@ -223,7 +229,10 @@ export interface Datapath {
   /** Milliseconds since the entry last matched (as source or destination), or null if unknown. */
   stationIdleMs(mac: Mac): number | null;
 
-  /** Envelopes for `destination` go over `session`. */
+  /**
+   * Envelopes for `destination` go over `session`; one that came from the peer of that session comes
+   * up instead of going back.
+   */
   setRelay(destination: NodeId, session: SessionNumber): void;
   removeRelay(destination: NodeId): void;
 

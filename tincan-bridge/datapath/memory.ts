@@ -181,6 +181,8 @@ class Twin implements MemoryDatapath {
         tooBig: 0,
         noPath: 0,
         sendErrors: 0,
+        sentPayloadBytes: 0,
+        receivedPayloadBytes: 0,
       },
       sentAtMs: null,
       receivedAtMs: null,
@@ -401,6 +403,8 @@ class Twin implements MemoryDatapath {
     const record = sealRecord(keys, lanes[lane], ++session.used[lane], payload);
     session.counters.sentFrames++;
     session.counters.sentBytes += payload.length;
+    const ethernet = ((payload[0] ?? 0) & ~checksumUndone) === frameTypes.ethernet;
+    if (ethernet) session.counters.sentPayloadBytes += payload.length - 1;
     session.sentAtMs = this.#nowMs();
     if (path.kind === 'ring' && via !== undefined) {
       return this.#seal(via, lane, envelope(this.#options.nodeId, peer, path.ttl, record));
@@ -467,6 +471,7 @@ class Twin implements MemoryDatapath {
     const bytes = payload.slice(1);
     const number = session.options.session;
     if (type === 'ethernet') {
+      session.counters.receivedPayloadBytes += bytes.length;
       this.#handleFrame(number, { bytes, offload: undone ? undoneOffload : null });
     } else if (type === 'envelope' && !nested) {
       this.#handleEnvelope(number, bytes);
@@ -528,7 +533,8 @@ class Twin implements MemoryDatapath {
       return;
     }
     const next = this.#sessions.get(this.#relays.get(destination) ?? 0);
-    if (next === undefined || !isDirect(next)) {
+    const back = next?.options.peer === this.#need(session).options.peer;
+    if (next === undefined || !isDirect(next) || back) {
       this.#up(upcall);
     } else if (ttl <= 1) {
       this.#counters.ttlExpired++;

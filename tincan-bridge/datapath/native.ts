@@ -206,8 +206,10 @@ function decodeSessionCounters(values: Float64Array): SessionCounters | null {
     tooBig: at(6),
     noPath: at(7),
     sendErrors: at(8),
-    sentAgoMs: at(9),
-    receivedAgoMs: at(10),
+    sentPayloadBytes: at(9),
+    receivedPayloadBytes: at(10),
+    sentAgoMs: at(11),
+    receivedAgoMs: at(12),
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * The shell of the switch: answers the datapath's frame upcalls and writes its station table. Owns
- * which sessions are online and the storm budget; never sends a frame of a session to another one
- * (every member has a session with every other, so a frame that came is at its end).
+ * which sessions are online, the storm budget, and the ring (`ring.ts`), by which frames for everybody
+ * travel; never sends a frame of a session to another one itself.
  */
 import { type Clock, every } from '../../base/clock.ts';
 import { type Mac, macFromBytes, type NodeId } from '../../base/ids.ts';
@@ -10,9 +10,15 @@ import { ethernetHeaderBytes } from '../session/core/path.ts';
 import { type Budget, floodBudget, fullBudget, spend, tooBigBudget } from './core/budget.ts';
 import { isGroup, MacTable } from './core/mac-table.ts';
 import { tooBigAnswer } from './core/too-big.ts';
+import { Ring, type RingDeps } from './ring.ts';
+import { WaitingFrames } from './waiting-frames.ts';
 
 /** How often idle stations are looked for; ageing is 300 s. */
 const sweepMs = 15_000;
+/** Frames that wait for a session are looked at this often. */
+const waitingSweepMs = 1_000;
+/** After a frame for everybody that did not fit, the MTU keeps room for the flood's header so long. */
+const narrowMs = 600_000;
 
 export type FrameUpcall = Extract<Upcall, { readonly kind: 'frame-out' | 'frame-in' }>;
 
@@ -24,17 +30,30 @@ interface Member {
   readonly settledBytes: number;
 }
 
+export interface SwitchDeps extends Omit<RingDeps, 'session' | 'deliver'> {
+  /** Frames wait for a session with the node. */
+  readonly onNeeded: (node: NodeId) => void;
+  /** What the MTU may count on has changed without a session. */
+  readonly onNarrow: () => void;
+}
+
 export class Switch {
+  readonly ring: Ring;
+  readonly #deps: SwitchDeps;
   readonly #datapath: Datapath;
   readonly #clock: Clock;
   readonly #table = new MacTable();
+  readonly #waiting = new WaitingFrames();
   /** Associations that carry frames; one for each node. */
   readonly #members = new Map<SessionNumber, Member>();
   readonly #numbers = new Map<NodeId, SessionNumber>();
   #flood: Budget;
   #tooBig: Budget;
+  #narrow = { bytes: 0, untilMs: 0 };
   readonly #counts = {
     flooded: 0,
+    waited: 0,
+    waitedInVain: 0,
     stormDropped: 0,
     spoofed: 0,
     notLearnt: 0,
@@ -44,12 +63,29 @@ export class Switch {
     malformed: 0,
   };
 
-  constructor(datapath: Datapath, clock: Clock, signal: AbortSignal) {
+  constructor(deps: SwitchDeps) {
+    const { datapath, clock, signal } = deps;
+    this.#deps = deps;
     this.#datapath = datapath;
     this.#clock = clock;
     this.#flood = fullBudget(floodBudget, clock.now());
     this.#tooBig = fullBudget(tooBigBudget, clock.now());
+    this.ring = new Ring({
+      ...deps,
+      session: (node) => this.#sessionWith(node),
+      deliver: (origin, frame) => this.#fromFlood(origin, frame),
+    });
     every(clock, sweepMs, signal, () => this.#sweep());
+    every(clock, waitingSweepMs, signal, () => this.#expireWaiting());
+  }
+
+  #sessionWith(
+    node: NodeId,
+  ): { readonly number: SessionNumber; readonly maxFrameBytes: number } | null {
+    const number = this.#numbers.get(node);
+    const member = number === undefined ? undefined : this.#members.get(number);
+    if (number === undefined || member === undefined) return null;
+    return { number, maxFrameBytes: member.maxFrameBytes };
   }
 
   /** An association carries frames of the node from now on; stations stay (`replaceSession`). */
@@ -63,6 +99,13 @@ export class Switch {
       settledBytes: settled ? maxFrameBytes : settledBytes,
     });
     this.#numbers.set(node, session);
+    if (before === session) return;
+    if (before === undefined) {
+      const station = { kind: 'session', session } as const;
+      for (const mac of this.#table.ofNode(node)) this.#datapath.setStation(mac, station);
+    }
+    for (const frame of this.#waiting.take(node)) this.#send(session, frame);
+    this.ring.refresh();
   }
 
   /** An association is gone; the node's stations are forgotten if it was the current one. */
@@ -71,7 +114,7 @@ export class Switch {
     if (member === undefined) return;
     this.#members.delete(session);
     this.#numbers.delete(member.node);
-    for (const mac of this.#table.forgetNode(member.node)) this.#datapath.removeStation(mac);
+    this.#forget(member.node);
   }
 
   upcall(upcall: FrameUpcall): void {
@@ -92,11 +135,17 @@ export class Switch {
 
   /** Largest frames of the members, for the MTU. */
   maxFrames(): readonly number[] {
-    return [...this.#members.values()].map((member) => member.settledBytes);
+    const sizes = [...this.#members.values()].map((member) => member.settledBytes);
+    return this.#clock.now() < this.#narrow.untilMs ? [...sizes, this.#narrow.bytes] : sizes;
   }
 
   counters(): Readonly<Record<string, number>> {
-    return { ...this.#counts, stations: this.#table.size };
+    return {
+      ...this.#counts,
+      ...this.ring.counters(),
+      stations: this.#table.size,
+      waitingNodes: this.#waiting.size,
+    };
   }
 
   stations(limit: number): ReadonlyArray<{ mac: Mac; node: NodeId | null; idleMs: number }> {
@@ -118,24 +167,89 @@ export class Switch {
     const destination = macFromBytes(frame.bytes);
     const place = isGroup(destination) ? null : this.#table.find(destination);
     if (place === null) this.#floodOut(frame);
-    else if (place.kind === 'node') {
-      const session = this.#numbers.get(place.node);
-      if (session !== undefined) this.#datapath.sendFrame(session, 'ethernet', frame);
-    }
+    else if (place.kind === 'node') this.#toNode(place.node, destination, frame);
     // A local destination is on the host's own bridge, which has delivered the frame already.
   }
 
+  /** The tables had no entry for the station, or it was not this frame that they sent up. */
+  #toNode(node: NodeId, station: Mac, frame: Frame): void {
+    const session = this.#numbers.get(node);
+    if (session !== undefined) {
+      if (this.#datapath.stationIdleMs(station) === null) {
+        this.#datapath.setStation(station, { kind: 'session', session });
+      }
+      this.#send(session, frame);
+    } else if (!this.ring.isMember(node)) this.#floodOut(frame);
+    else {
+      // Not flooded meanwhile: the frame is for one node, and the session keeps it from the others.
+      if (this.#waiting.add(node, frame, this.#clock.now())) this.#counts.waited += 1;
+      else this.#counts.waitedInVain += 1;
+      this.#deps.onNeeded(node);
+    }
+  }
+
+  #send(session: SessionNumber, frame: Frame): void {
+    if (this.#datapath.sendFrame(session, 'ethernet', frame)) return;
+    const { maxFrameBytes = 0 } = this.#members.get(session) ?? {};
+    if (frame.bytes.length > maxFrameBytes) this.#answerTooBig(session, frame);
+  }
+
   #floodOut(frame: Frame): void {
-    const { budget, allowed } = spend(this.#flood, this.#clock.now());
-    this.#flood = budget;
-    if (!allowed) {
-      this.#counts.stormDropped += 1;
+    const frames = this.#datapath.completeFrame(frame);
+    if (frames.length === 0) this.#counts.malformed += 1;
+    let fits: number | null = null;
+    for (const bytes of frames) {
+      const { budget, allowed } = spend(this.#flood, this.#clock.now());
+      this.#flood = budget;
+      if (!allowed) {
+        this.#counts.stormDropped += 1;
+        continue;
+      }
+      this.#counts.flooded += 1;
+      fits = this.ring.broadcast(bytes) ?? fits;
+    }
+    const [first] = frames;
+    if (fits === null || first === undefined) return;
+    // Nobody may be told of a group frame (RFC 1122 section 3.2.2): the devices get a smaller MTU.
+    this.#narrow = { bytes: fits, untilMs: this.#clock.now() + narrowMs };
+    this.#deps.onNarrow();
+    this.#sayTooBig(first, fits);
+  }
+
+  /** A flooded frame: its origin is who has the source behind it, whoever handed it on. */
+  #fromFlood(origin: NodeId, frame: Frame): void {
+    if (
+      frame.bytes.length < ethernetHeaderBytes ||
+      isGroup(macFromBytes(frame.bytes.subarray(6)))
+    ) {
+      this.#counts.malformed += 1;
       return;
     }
-    this.#counts.flooded += 1;
-    for (const session of this.#members.keys()) {
-      this.#datapath.sendFrame(session, 'ethernet', frame);
+    const source = macFromBytes(frame.bytes.subarray(6));
+    const learnt = this.#table.learn(source, { kind: 'node', node: origin }, this.#clock.now());
+    if (learnt.kind === 'spoofed') {
+      this.#counts.spoofed += 1;
+      return;
     }
+    if (learnt.kind === 'full') this.#counts.notLearnt += 1;
+    if (learnt.kind === 'learnt') {
+      if (learnt.moved) this.#counts.moved += 1;
+      const session = this.#numbers.get(origin);
+      if (session === undefined) this.#datapath.removeStation(source);
+      else this.#datapath.setStation(source, { kind: 'session', session });
+    }
+    this.#datapath.deliverFrame(frame);
+  }
+
+  /** Nobody came to the session: what was known of the node is forgotten, the next frames are flooded. */
+  #expireWaiting(): void {
+    const { frames, nodes } = this.#waiting.expire(this.#clock.now());
+    this.#counts.waitedInVain += frames;
+    for (const node of nodes) this.#forget(node);
+  }
+
+  #forget(node: NodeId): void {
+    for (const mac of this.#table.forgetNode(node)) this.#datapath.removeStation(mac);
   }
 
   #fromSession(session: SessionNumber, source: Mac, frame: Frame): void {
@@ -168,12 +282,14 @@ export class Switch {
 
   #answerTooBig(session: SessionNumber, frame: Frame): void {
     const member = this.#members.get(session);
+    if (member === undefined) this.#counts.tooBigSilent += 1;
+    else this.#sayTooBig(frame.bytes, member.maxFrameBytes);
+  }
+
+  #sayTooBig(frame: Uint8Array, maxFrameBytes: number): void {
     const { budget, allowed } = spend(this.#tooBig, this.#clock.now());
     this.#tooBig = budget;
-    const answer =
-      member !== undefined && allowed
-        ? tooBigAnswer(frame.bytes, member.maxFrameBytes - ethernetHeaderBytes)
-        : null;
+    const answer = allowed ? tooBigAnswer(frame, maxFrameBytes - ethernetHeaderBytes) : null;
     if (answer === null) {
       this.#counts.tooBigSilent += 1;
       return;

@@ -339,8 +339,8 @@ static napi_value sessionCounters(napi_env env, napi_callback_info info) {
   Engine* engine = engineOf(arguments);
   const int32_t session = arguments.integer(1, 0, INT32_MAX);
   if (!arguments.ok() || engine == nullptr) return nullptr;
-  double values[11];
-  return numberArray(env, values, engine->sessionCounters(session, values) ? 11 : 0);
+  double values[13];
+  return numberArray(env, values, engine->sessionCounters(session, values) ? 13 : 0);
 }
 
 /** The constants of wire.h, for the test that compares them with wire.ts. */

@@ -53,7 +53,7 @@ struct alignas(64) EngineCounters {
 /** Of one session, one for each lane. */
 struct alignas(64) SessionCounters {
   Counter sentFrames, sentBytes, receivedFrames, receivedBytes, replayed, forged, tooBig, noPath,
-      sendErrors;
+      sendErrors, sentPayloadBytes, receivedPayloadBytes;
   LastUse sentAt, receivedAt;
 };
 
@@ -71,7 +71,8 @@ constexpr Counter SessionCounters::*SessionCounterList[] = {
     &SessionCounters::receivedFrames, &SessionCounters::receivedBytes,
     &SessionCounters::replayed,      &SessionCounters::forged,
     &SessionCounters::tooBig,        &SessionCounters::noPath,
-    &SessionCounters::sendErrors};
+    &SessionCounters::sendErrors,    &SessionCounters::sentPayloadBytes,
+    &SessionCounters::receivedPayloadBytes};
 
 /** Lanes that seal and count: outbound, inbound, script. Index: lane - 1. */
 constexpr size_t kWriters = 3;

@@ -194,6 +194,7 @@ void Inbound::handlePayload(SessionEntry& session, uint8_t* bytes, size_t length
   const int32_t number = session.session->number;
   switch (first & ~kChecksumUndone) {  // the bits between are for later versions: refused
     case kEthernet:
+      countersOf(session).receivedPayloadBytes.add(length - 1);
       return handleFrame(session, bytes + 1, length - 1, undone);
     case kFlood:
       return upcalls_->message(number, kFlood, undone, bytes + 1, length - 1, counters_);
@@ -245,7 +246,9 @@ void Inbound::handleEnvelope(SessionEntry& session, uint8_t* bytes, size_t lengt
     return upcalls_->envelope(number, ids, ttl, inner, innerLength, counters_);
   }
   SessionEntry* next = tables_.relay(destination);
-  if (next == nullptr || next->carrier != next)
+  // Never back to whom it came from: the ways have changed, and JavaScript finds another.
+  if (next == nullptr || next->carrier != next ||
+      next->session->peer == session.session->peer)
     return upcalls_->envelope(number, ids, ttl, inner, innerLength, counters_);
   if (ttl <= 1) return counters_->ttlExpired.add();
   if (transmit_.sendEnvelope(*next, ids, static_cast<uint8_t>(ttl - 1), {inner, innerLength}))

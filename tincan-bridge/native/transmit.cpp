@@ -131,7 +131,10 @@ bool Transmitter::sendEthernet(SessionEntry& to, Segmenter& segments) {
     if (segment.complete)
       completeChecksum(payload + 1, segment.length(), segment.checksumStart,
                        segment.checksumOffset);
-    all = end(to, length) && all;
+    if (end(to, length))
+      countersOf(to).sentPayloadBytes.add(length - 1);
+    else
+      all = false;
   }
   return all;
 }

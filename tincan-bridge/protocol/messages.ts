@@ -32,6 +32,7 @@ export const NotificationMessage = z.discriminatedUnion('notification', [
   z.strictObject({ notification: z.literal('sessionUp'), body: notifications.sessionUp }),
   z.strictObject({ notification: z.literal('pathChanged'), body: notifications.pathChanged }),
   z.strictObject({ notification: z.literal('sessionDown'), body: notifications.sessionDown }),
+  z.strictObject({ notification: z.literal('message'), body: notifications.message }),
   z.strictObject({ notification: z.literal('networkChanged'), body: notifications.networkChanged }),
   z.strictObject({ notification: z.literal('mtuChanged'), body: notifications.mtuChanged }),
   z.strictObject({ notification: z.literal('log'), body: notifications.log }),

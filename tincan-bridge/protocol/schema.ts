@@ -8,10 +8,13 @@ import { InterfaceName, NodeId, OverlayId } from '../../base/ids.ts';
 import { SessionDescription } from './description.ts';
 
 /** Version of this protocol; `ready` carries it and a mismatch ends the process. */
-export const bridgeProtocolVersion = 2;
+export const bridgeProtocolVersion = 3;
 
 /** Longest frame on the channel, bytes of JSON. */
-export const maxFrameBytes = 262_144;
+export const maxFrameBytes = 1_048_576;
+
+/** Longest message of one controller to another in-band, characters. */
+export const maxMessageChars = 16_384;
 
 /** A server of ICE. The password travels only on this private channel. */
 const host = z.string().min(1).max(253);
@@ -83,6 +86,8 @@ export const methods = {
     params: z.strictObject({
       overlay: OverlayId,
       nodeId: NodeId,
+      /** This node carries what others send to others: false for a leaf. */
+      transit: z.boolean(),
       /** A persistent TAP that exists and is up. */
       tap: InterfaceName,
       /**
@@ -119,9 +124,24 @@ export const methods = {
   },
   /** Replaces the anchors, for sessions that are set up from now on; others the controller ends. */
   setTrust: { params: z.strictObject({ trust: TrustAnchors.nullable() }), result: nothing },
-  /** A session with the peer is wanted; again is harmless. It is tried until unwanted. */
+  /**
+   * The members of the overlay that are trusted and, as far as is known, there; replaces the earlier
+   * list. With them, and only with them, sessions over the ring are made when frames need them.
+   */
+  setMembers: {
+    params: z.strictObject({
+      members: z.array(NodeId).max(4_096),
+      /** Those of them that carry nobody's traffic. */
+      leaves: z.array(NodeId).max(4_096),
+    }),
+    result: nothing,
+  },
+  /** A link with the peer is wanted: a path of its own; again is harmless. Tried until unwanted. */
   connect: { params: z.strictObject({ peer: NodeId }), result: nothing },
-  /** It is not wanted any more. `remote`: the peer said that it ended. */
+  /**
+   * The link is not wanted any more. What is on its way still arrives; the session goes on over the
+   * ring while the peer is a member and frames need it.
+   */
   disconnect: {
     params: z.strictObject({ peer: NodeId, reason: z.string().max(120) }),
     result: nothing,
@@ -135,6 +155,59 @@ export const methods = {
   ended: {
     params: z.strictObject({ peer: NodeId, reason: z.string().max(120) }),
     result: nothing,
+  },
+  /**
+   * Hands bytes (a signed envelope, base64 or JSON text) to the peer's controller over the session,
+   * whatever path it uses; one over the ring is made when there is none. `sent` false: no way now.
+   */
+  sendMessage: {
+    params: z.strictObject({ peer: NodeId, body: z.string().min(1).max(maxMessageChars) }),
+    result: z.strictObject({ sent: z.boolean() }),
+  },
+  /** Payload bytes with each peer, both ways, since its session was made. */
+  traffic: {
+    params: nothing,
+    result: z.strictObject({
+      peers: z.array(z.strictObject({ peer: NodeId, bytes: z.number() })).max(4_096),
+    }),
+  },
+  /** The ring as this node sees it. */
+  routes: {
+    params: nothing,
+    result: z.strictObject({
+      neighbours: z
+        .array(
+          z.strictObject({
+            node: NodeId,
+            leaf: z.boolean(),
+            /** Its own neighbours, as it told. */
+            neighbours: z.array(NodeId).max(1_024),
+          }),
+        )
+        .max(1_024),
+      /** For each member that is not a neighbour: the next hop now, or null where none is known. */
+      ways: z
+        .array(
+          z.strictObject({
+            destination: NodeId,
+            via: NodeId.nullable(),
+            /** How the next hop was chosen. */
+            how: z.enum(['greedy', 'look-ahead', 'searched', 'none']),
+          }),
+        )
+        .max(4_096),
+    }),
+  },
+  /** One overlay ping, answered by the peer's tunnel process; at most 5 s. */
+  ping: {
+    params: z.strictObject({ peer: NodeId, timeoutMs: z.int().min(10).max(5_000) }),
+    result: z.strictObject({
+      /** Null: no answer in time. */
+      rttMs: z.number().nullable(),
+      path: PathSummary,
+      /** The nodes that it went through on its way there, the peer last; empty without an answer. */
+      hops: z.array(NodeId).max(255),
+    }),
   },
   /** Everything for the operator. */
   status: {
@@ -171,6 +244,8 @@ export const notifications = {
   sessionUp: z.strictObject({ peer: NodeId, path: PathSummary, setUpMs: z.number() }),
   pathChanged: z.strictObject({ peer: NodeId, path: PathSummary }),
   sessionDown: z.strictObject({ peer: NodeId, reason: z.string().max(300) }),
+  /** What the peer's controller handed over by `sendMessage`; the channel is the peer's, the bytes are not checked. */
+  message: z.strictObject({ peer: NodeId, body: z.string().min(1).max(maxMessageChars) }),
   /** Addresses or default routes of this host changed; sessions are looked after already. */
   networkChanged: nothing,
   /** To be set on TAP and bridge. */

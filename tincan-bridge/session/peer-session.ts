@@ -1,48 +1,39 @@
 /**
  * The shell of one peer session: stores the machine's state, carries its effects out in order, and
- * turns what happens into inputs. Owns the attempts, the associations in the datapath and the timers
- * of this peer; decides nothing.
+ * turns what happens into inputs. Owns the attempts and timers of this peer, and what its parts
+ * (`associations.ts`, `message-box.ts`, `path-probe.ts` …) are told; decides nothing.
  */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { type NodeId, SessionNonce } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Datapath, SessionNumber } from '../datapath/datapath.ts';
-import type { Handshake, HandshakeOptions } from '../datapath/handshake.ts';
-import type { DatagramRouter } from '../ice/router.ts';
+import type { SessionNumber } from '../datapath/datapath.ts';
 import { SessionDescription } from '../protocol/description.ts';
-import type { IceServers, Notification, SessionStatus } from '../protocol/schema.ts';
+import type { SessionStatus } from '../protocol/schema.ts';
+import { Associations, noPath, type PathSummary } from './associations.ts';
 import { Attempt } from './attempt.ts';
-import {
-  controlBytes,
-  decodeControl,
-  encodeControl,
-  handshakeId,
-  handshakeNonce,
-} from './core/control.ts';
-import { ethernetHeaderBytes, maxFrameBytes, pathKind } from './core/path.ts';
-import { pathNote, unreachableNote } from './core/path-note.ts';
+import { type Control, decodeControl, encodeControl, handshakeId } from './core/control.ts';
+import { ethernetHeaderBytes, pathKind } from './core/path.ts';
+import { explained, pathNote, ringNote, unreachableNote } from './core/path-note.ts';
+import { isOverRing } from './core/ring.ts';
+import type { RingSetup } from './core/ring-setup.ts';
 import { nextSession } from './core/session.ts';
 import {
   type Effect,
   type Input,
   initialSession,
   phaseOf,
-  type RekeyRules,
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { handshakeRetransmitMs } from './core/timers.ts';
-import { HandshakeDrive, type Secured, wipeKeys } from './handshake-drive.ts';
+import { drainMs, earlyMs } from './core/timers.ts';
+import { KeyExchange } from './key-exchange.ts';
+import { MessageBox } from './message-box.ts';
+import { OverlayPings, type Pinged } from './overlay-ping.ts';
 import { PathProbe } from './path-probe.ts';
-import { type PeerTrust, peerProblem } from './peer-certificate.ts';
+import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { Traffic } from './traffic.ts';
 
-export type PathSummary = Notification<'pathChanged'>['path'];
-
-/** DTLS datagrams stay below what any path of the Internet carries. */
-const handshakeDatagramBytes = 1_200;
 /** First description waits this long for all host candidates, later ones for more to come. */
 const firstWordMs = 2;
 const moreWordsMs = 30;
@@ -52,59 +43,8 @@ const historyLength = 64;
 /** Pings whose answer may still come. */
 const maxPings = 8;
 
-export interface SessionSettings {
-  readonly servers: IceServers;
-  readonly ignoredInterfaces: readonly string[];
-}
-
-export interface SessionDeps {
-  readonly me: NodeId;
-  readonly certificate: string;
-  readonly key: string;
-  readonly datapath: Datapath;
-  readonly router: DatagramRouter;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly createHandshake: (options: HandshakeOptions) => Handshake;
-  readonly settings: () => SessionSettings;
-  /** The overlay's CA and what it has revoked, or null where peers are pinned. */
-  readonly trust: () => PeerTrust | null;
-  readonly nextNumber: () => SessionNumber;
-  /** When keys are to be replaced. */
-  readonly rekey: Omit<RekeyRules, 'begins'>;
-  /** Loopback addresses are candidates: tests only. */
-  readonly loopback: boolean;
-  readonly keyLog: (line: string) => void;
-}
-
-export interface SessionEvents {
-  readonly onDescription: (description: SessionDescription) => void;
-  /** An association receives from now on. */
-  readonly onInstalled: (number: SessionNumber) => void;
-  /**
-   * The association carries frames of at most so many bytes from now on. `settled`: the MTU of the
-   * devices should follow; else the size is a passing one, of a search.
-   */
-  readonly onUsed: (number: SessionNumber, maxFrameBytes: number, settled: boolean) => void;
-  readonly onRemoved: (number: SessionNumber) => void;
-  readonly onUp: (path: PathSummary, setUpMs: number) => void;
-  readonly onPathChanged: (path: PathSummary) => void;
-  readonly onDown: (reason: string) => void;
-}
-
-const noPath: PathSummary = { kind: 'none', local: '', remote: '' };
-
 /** Copies of a bye. */
 const byeCopies = 3;
-
-/** An association in the datapath, and the attempt whose sockets it uses. */
-interface Association {
-  readonly attempt: Attempt;
-  readonly path: PathSummary;
-  readonly cipher: string;
-  /** Largest frame that the kind of path allows. */
-  readonly most: number;
-}
 
 export class PeerSession {
   readonly peer: NodeId;
@@ -113,45 +53,178 @@ export class PeerSession {
   readonly #log: Logger;
   readonly #life = new AbortController();
   readonly #attempts = new Map<SessionNonce, Attempt>();
-  readonly #installed = new Map<SessionNumber, Association>();
+  readonly #associations: Associations;
   readonly #closing = new Set<Promise<void>>();
   readonly #timers = new Map<TimerId, AbortController>();
   readonly #history: Array<{ readonly atMs: number; readonly what: string }> = [];
   readonly #pings = new Map<bigint, number>();
   readonly #traffic = new Traffic();
   readonly #probe: PathProbe;
-  /** The last handshake inside the link; a done one lingers, to answer a peer that lost its end. */
-  #rekey: { readonly id: SessionNonce; readonly drive: HandshakeDrive } | null = null;
+  readonly #messages: MessageBox;
+  readonly #overlayPings: OverlayPings;
+  readonly #keys: KeyExchange;
   readonly #queue: Input[] = [];
   #running = false;
   #path: PathSummary = noPath;
   #cipher: string | null = null;
+  #linked = false;
+  #drain = new AbortController();
+  #releasing = false;
+  /** A description that came in-band before the link was wanted here. */
+  #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
+  #payload: { readonly bytes: number; readonly atMs: number };
   #rekeys = 0;
   /** Why the last attempt that failed found no path. */
   #cause: string | null = null;
   #state: SessionState;
 
-  constructor(peer: NodeId, deps: SessionDeps, events: SessionEvents) {
+  /** `wanted`: a link; else the ring is enough. */
+  constructor(peer: NodeId, wanted: boolean, deps: SessionDeps, events: SessionEvents) {
     this.peer = peer;
     this.#deps = deps;
     this.#events = events;
     this.#log = deps.log.child('session', { peer });
-    const rules = { ...deps.rekey, begins: !this.#isServer };
-    this.#state = initialSession(peer, deps.clock.now(), rules);
+    this.#keys = new KeyExchange({
+      ...deps,
+      log: this.#log,
+      peer,
+      input: (input) => this.#input(input),
+      sendControl: (number, payload) => this.#sendControl(number, payload),
+      fits: () => this.#probe.fits,
+    });
+    const rules = { ...deps.rekey, begins: !this.#keys.isServer };
+    this.#state = initialSession(peer, deps.clock.now(), rules, wanted);
+    this.#payload = { bytes: 0, atMs: deps.clock.now() };
+    this.#associations = new Associations(peer, deps.datapath, deps.ring);
+    const send = (payload: Uint8Array): boolean =>
+      this.#sendControl(this.#currentNumber(), payload);
+    const { clock } = deps;
+    const { signal } = this.#life;
+    this.#messages = new MessageBox({ clock, signal, send, onMessage: events.onMessage });
+    this.#overlayPings = new OverlayPings({
+      clock,
+      signal,
+      peer,
+      path: () => this.path,
+      ask: (nonce, traced) => {
+        const sent = this.#sendPing(this.#currentNumber(), nonce);
+        if (sent && traced) deps.ring.trace(peer, nonce);
+        return sent;
+      },
+    });
     this.#probe = new PathProbe({
-      clock: deps.clock,
-      send: (payload) => this.#sendControl(this.#currentNumber(), payload),
+      clock,
+      send,
       onFits: (bytes, settled) => this.#fits(bytes, settled),
     });
   }
 
-  /** The smaller node id is DTLS server, of attempts and inside the link. */
-  get #isServer(): boolean {
-    return this.#deps.me < this.peer;
+  /** A link is wanted. */
+  connect(): void {
+    this.#drain.abort();
+    this.#releasing = false;
+    this.#input({ kind: 'wanted' });
+    const early = this.#early;
+    this.#early = null;
+    if (early !== null && this.#deps.clock.now() - early.atMs < earlyMs) {
+      this.describe(early.description);
+    }
   }
 
-  connect(): void {
-    this.#input({ kind: 'wanted' });
+  /** A link is not wanted any more. `keep`: the session goes on over the ring if it can. */
+  release(reason: string, keep: boolean): void {
+    this.#input({ kind: 'released', keep });
+    this.#drain.abort();
+    this.#drain = new AbortController();
+    if (!this.isUp) {
+      this.#events.onUnused(reason);
+      return;
+    }
+    this.#releasing = true;
+    this.#deps.clock.after(drainMs, this.#drain.signal, () => {
+      this.#releasing = false;
+      const number = this.#currentNumber();
+      if (number !== null && this.#associations.isOnRing(number)) this.#shed(number);
+      else this.#events.onUnused(reason);
+    });
+  }
+
+  /** Something waits for the session. */
+  need(): void {
+    if (this.isUp) return;
+    this.#deps.ring.seek(this.peer);
+    this.#input({ kind: 'needed' });
+  }
+
+  /** The ring's ways have changed. */
+  waysChanged(): void {
+    const number = this.#currentNumber();
+    if (this.#associations.follow(number)) this.#followed(number);
+    const { link, ring, wanted } = this.#state;
+    const settled =
+      link.kind === 'up'
+        ? link.path === 'ring' || (link.suspectSinceMs === null && wanted)
+        : ring.neededUntilMs <= this.#deps.clock.now();
+    if (!settled) this.#input({ kind: 'ways-changed' });
+  }
+
+  /** A datagram of a handshake came in an envelope that names the peer as its source. */
+  ringDatagram({ id, datagram }: RingSetup): void {
+    const counters = this.#associations.counters(this.#currentNumber());
+    this.#input({ kind: 'ring-heard', id, heardAgoMs: counters?.receivedAgoMs ?? -1 });
+    this.#keys.feed(id, datagram);
+  }
+
+  /** Hands a message to the peer's controller; false when it has not said in time that it has it. */
+  sendMessage(body: string): Promise<boolean> {
+    this.need();
+    return this.#messages.send(body);
+  }
+
+  ping(timeoutMs: number): Promise<Pinged> {
+    this.need();
+    return this.#overlayPings.ping(timeoutMs);
+  }
+
+  get isWanted(): boolean {
+    return this.#state.wanted;
+  }
+  /** A released link drains: its end is on its way. */
+  get isReleasing(): boolean {
+    return this.#releasing;
+  }
+  get isUp(): boolean {
+    return this.#state.link.kind === 'up';
+  }
+  get path(): PathSummary {
+    return this.isUp ? this.#path : noPath;
+  }
+  /** A handshake over the ring is under way. */
+  get isSettingUpOverRing(): boolean {
+    return isOverRing(this.#state);
+  }
+  /** Nothing is up, nothing is under way. */
+  get isIdle(): boolean {
+    const { link, rekey, standby, setup } = this.#state;
+    const resting = setup.kind === 'none' && rekey.kind === 'none' && standby === null;
+    return resting && link.kind === 'down' && this.#messages.waiting === 0;
+  }
+  /** Messages that wait for the peer's answer. */
+  get waitingMessages(): number {
+    return this.#messages.waiting;
+  }
+  get refusedMessages(): number {
+    return this.#messages.refused;
+  }
+  get payloadBytes(): number {
+    return this.#associations.payloadBytes();
+  }
+  /** Since a frame has crossed, both ways, or since the session was made. */
+  payloadAgoMs(): number {
+    const nowMs = this.#deps.clock.now();
+    const bytes = this.payloadBytes;
+    if (bytes !== this.#payload.bytes) this.#payload = { bytes, atMs: nowMs };
+    return nowMs - this.#payload.atMs;
   }
 
   /** A verified description of the peer. */
@@ -170,6 +243,21 @@ export class PeerSession {
     this.#input({ kind: 'ended', reason });
   }
 
+  /** Other certificates are trusted from now on: the peer's may not be among them any more. */
+  trustChanged(): void {
+    // Keys that are being replaced say nothing: the peer may have a new certificate since.
+    for (const number of [this.#currentNumber(), this.#state.standby?.number ?? null]) {
+      const shown = number === null ? null : this.#associations.certificateOf(number);
+      if (shown === null) continue;
+      const problem = this.#keys.problemWith(shown);
+      if (problem === null) continue;
+      this.#log.warn('peer is trusted no more', { reason: problem });
+      this.#sayBye();
+      this.#input({ kind: 'distrusted', reason: problem });
+      return;
+    }
+  }
+
   /** How often keys were replaced inside the link. */
   get rekeys(): number {
     return this.#rekeys;
@@ -181,22 +269,44 @@ export class PeerSession {
     this.#sayBye();
     this.#input({ kind: 'unwanted', reason });
     this.#life.abort();
+    this.#drain.abort();
     this.#probe.end();
-    this.#stopRekey();
+    this.#keys.end();
+    this.#tellLink();
     for (const timer of this.#timers.values()) timer.abort();
-    for (const number of [...this.#installed.keys()]) this.#remove(number);
+    for (const number of this.#associations.numbers) this.#remove(number);
     for (const own of [...this.#attempts.keys()]) this.#drop(own);
     await Promise.all(this.#closing);
   }
 
+  /** Something was opened with an association of this peer. */
+  heard(number: SessionNumber): void {
+    if (number !== this.#currentNumber()) this.#input({ kind: 'heard', number });
+  }
+
   /** A control payload that was opened with an association of this peer. */
   control(number: SessionNumber, bytes: Uint8Array): void {
-    if (number !== this.#currentNumber()) this.#input({ kind: 'heard', number });
+    this.heard(number);
     const control = decodeControl(bytes);
-    if (control === null) return; // of a later version, or nonsense of an authenticated peer
+    if (control !== null) this.#heard(number, control);
+  }
+
+  #heard(number: SessionNumber, control: Control): void {
     switch (control.kind) {
       case 'ping':
         this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
+        return;
+      case 'ring-ping':
+        // First: the answer shall go the way that the peer has taken.
+        this.#input({ kind: 'peer-on-ring', number });
+        this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
+        return;
+      case 'message':
+      case 'received':
+        this.#messages.heard(control);
+        return;
+      case 'traced':
+        this.#overlayPings.traced(control.nonce, control.hops);
         return;
       case 'bye':
         // On an association that was replaced it says nothing about the session.
@@ -205,12 +315,14 @@ export class PeerSession {
       case 'rekey': {
         const id = handshakeId(control.nonce);
         this.#input({ kind: 'rekey-heard', number, id });
-        if (id !== null && this.#rekey?.id === id) this.#rekey.drive.feed(control.datagram);
+        this.#keys.feed(id, control.datagram);
         return;
       }
       case 'description': {
         const heard = descriptionIn(control.json);
-        if (heard !== null) this.describe(heard);
+        if (heard === null) return;
+        if (this.isWanted) this.describe(heard);
+        else this.#early = { description: heard, atMs: this.#deps.clock.now() };
         return;
       }
       case 'pong':
@@ -219,7 +331,7 @@ export class PeerSession {
   }
 
   #answered(nonce: bigint): void {
-    if (this.#probe.answered(nonce)) return;
+    if (this.#probe.answered(nonce) || this.#overlayPings.answered(nonce)) return;
     const sentMs = this.#pings.get(nonce);
     if (sentMs === undefined) return;
     this.#pings.delete(nonce);
@@ -236,19 +348,21 @@ export class PeerSession {
     const bye = encodeControl({ kind: 'bye', nonce: 0n });
     // Under all keys: the peer heeds those that it uses, which may not be ours yet.
     for (let copy = 0; copy < byeCopies; copy += 1) {
-      for (const number of this.#installed.keys()) this.#sendControl(number, bye);
+      for (const number of this.#associations.numbers) this.#sendControl(number, bye);
     }
   }
 
-  status(): SessionStatus {
+  /** `historyLimit`: newest transitions that are told. */
+  status(historyLimit: number): SessionStatus {
     const { link, lastError } = this.#state;
     const nowMs = this.#deps.clock.now();
     const up = link.kind === 'up' ? link : null;
-    const counters = up === null ? null : this.#deps.datapath.sessionCounters(up.number);
+    const counters = this.#associations.counters(up?.number ?? null);
+    const history = this.#history.slice(-historyLimit);
     return {
       peer: this.peer,
       state: phaseOf(this.#state),
-      path: up === null ? noPath : this.#path,
+      path: this.path,
       rttMs: this.#traffic.rttMs,
       sentBytes: counters?.sentBytes ?? 0,
       receivedBytes: counters?.receivedBytes ?? 0,
@@ -257,28 +371,21 @@ export class PeerSession {
       sentBitsPerSecond: this.#traffic.sentBitsPerSecond,
       receivedBitsPerSecond: this.#traffic.receivedBitsPerSecond,
       upSinceMs: up === null ? null : this.#deps.clock.wallNow() - (nowMs - up.sinceMs),
-      lastError: this.#explained(lastError),
+      lastError: explained(lastError, up === null ? this.#cause : null)?.slice(0, 300) ?? null,
       cipher: this.#cipher,
-      pathNote: this.#pathNote(),
+      pathNote: this.#pathNote()?.slice(0, 300) ?? null,
       mtu: up === null ? null : this.#probe.fits - ethernetHeaderBytes,
-      history: this.#history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
+      history: history.map(({ atMs, what }) => ({ agoMs: Math.round(nowMs - atMs), what })),
     };
   }
 
-  /** Of a peer that cannot be reached: what the last attempt has found out besides. */
-  #explained(lastError: string | null): string | null {
-    if (lastError === null) return null;
-    const cause = this.#state.link.kind === 'up' ? null : this.#cause;
-    return (cause === null ? lastError : `${lastError}: ${cause}`).slice(0, 300);
-  }
-
-  /** Of a session without a path: why the last attempt found none. */
   #pathNote(): string | null {
-    if (this.#state.link.kind === 'down') return this.#cause?.slice(0, 300) ?? null;
     const number = this.#currentNumber();
-    const attempt = number === null ? undefined : this.#installed.get(number)?.attempt;
+    if (number === null) return this.#cause;
+    if (this.#associations.isOnRing(number)) return ringNote(this.isWanted, this.#cause);
+    const attempt = this.#associations.attemptOf(number);
     if (attempt?.selected == null) return null;
-    return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis)?.slice(0, 300) ?? null;
+    return pathNote(pathKind(attempt.selected.facts), attempt.ice.diagnosis);
   }
 
   #input(input: Input): void {
@@ -292,11 +399,23 @@ export class PeerSession {
         nonce: SessionNonce.parse(randomBytes(8).toString('hex')),
         random: Math.random(),
         number: this.#deps.nextNumber(),
+        way: this.#deps.ring.way(this.peer) !== null,
       });
       this.#state = state;
       for (const effect of effects) this.#guarded(effect);
+      this.#tellLink();
     }
     this.#running = false;
+  }
+
+  /** Whether the fabric may count on it: told at once, so that a way around is found. */
+  #tellLink(): void {
+    const { link, wanted } = this.#state;
+    const good = link.kind === 'up' && link.path !== 'ring' && link.suspectSinceMs === null;
+    const linked = good && wanted && !this.#life.signal.aborted;
+    if (linked === this.#linked) return;
+    this.#linked = linked;
+    this.#events.onLink(linked);
   }
 
   /** A defect in one effect ends the session, which is then tried anew; never the process. */
@@ -329,36 +448,46 @@ export class PeerSession {
         this.#describe(effect.own, effect.peerNonce);
         return;
       case 'start-handshake':
-        this.#startHandshake(effect.own);
+        this.#attempts
+          .get(effect.own)
+          ?.startHandshake(this.#deps.createHandshake, this.#keys.options());
         return;
       case 'install':
-        this.#install(effect.own, effect.number, effect.rekey);
+        this.#install(effect.own, effect.number, effect.rekey, effect.ring);
+        return;
+      case 'use-ring':
+        this.#useRing(effect.number);
+        return;
+      case 'shed':
+        this.#shed(effect.number);
         return;
       case 'use':
         this.#use(effect.number, effect.from);
         return;
       case 'start-rekey':
-        this.#startRekey(effect.id, effect.base);
+        this.#keys.start(effect.id, effect.base);
         return;
       case 'stop-rekey':
-        if (this.#rekey?.id === effect.id) this.#stopRekey();
+        this.#keys.stop(effect.id);
         return;
       case 'ask-rekey':
-        this.#sendRekey(effect.number, null, new Uint8Array(0));
+        this.#keys.ask(effect.number);
         return;
       case 'remove':
         this.#remove(effect.number);
         return;
       case 'up':
-        this.#cause = null;
+        if (this.#path.kind !== 'ring') this.#cause = null;
         this.#events.onUp(this.#path, Math.round(effect.setUpMs));
+        this.#messages.flush();
+        this.#overlayPings.flush();
         return;
       case 'path-changed':
         this.#events.onPathChanged(this.#path);
         return;
       case 'down':
         this.#probe.end();
-        this.#stopRekey();
+        this.#keys.end();
         this.#events.onDown(effect.reason);
         return;
       case 'ask':
@@ -376,7 +505,7 @@ export class PeerSession {
   #startIce(own: SessionNonce, direct: boolean): void {
     const { servers, ignoredInterfaces } = this.#deps.settings();
     const options = {
-      controlling: this.#isServer,
+      controlling: this.#keys.isServer,
       servers,
       directOnly: direct,
       ignoredInterfaces,
@@ -395,7 +524,7 @@ export class PeerSession {
       onSelected: () => this.#input({ kind: 'validated', own }),
       onIceFailed: (reason) => this.#input({ kind: 'ice-failed', own, reason }),
       onSecured: (secured) => {
-        const problem = this.#problemOf(secured);
+        const problem = this.#keys.problemOf(secured);
         if (problem === null) this.#input({ kind: 'secured', own, relayed: isRelayed(attempt) });
         else this.#input({ kind: 'insecure', own, reason: problem, refused: true });
       },
@@ -403,14 +532,6 @@ export class PeerSession {
     });
     this.#attempts.set(own, attempt);
     attempt.start();
-  }
-
-  #problemOf({ peerCertificate, keyLogLine }: Secured): string | null {
-    const { clock, trust } = this.#deps;
-    const problem = peerProblem(peerCertificate, this.peer, trust(), clock.wallNow());
-    if (problem !== null) this.#log.warn('peer was refused', { reason: problem });
-    else if (keyLogLine !== null) this.#deps.keyLog(keyLogLine);
-    return problem;
   }
 
   #drop(own: SessionNonce): void {
@@ -459,111 +580,72 @@ export class PeerSession {
     }
   }
 
-  #startHandshake(own: SessionNonce): void {
-    const options = this.#handshakeOptions(handshakeDatagramBytes);
-    this.#attempts.get(own)?.startHandshake(this.#deps.createHandshake, options);
-  }
-
-  #handshakeOptions(maxDatagramBytes: number): HandshakeOptions {
-    const { certificate, key } = this.#deps;
-    return {
-      role: this.#isServer ? 'server' : 'client',
-      certificate,
-      key,
-      maxDatagramBytes,
-      retransmitMs: handshakeRetransmitMs,
-      preferChaCha: false,
-    };
-  }
-
-  /** A handshake whose datagrams are control payloads of the association `base`. */
-  #startRekey(id: SessionNonce, base: SessionNumber): void {
-    this.#stopRekey();
-    const room = this.#probe.fits - controlBytes;
-    const options = this.#handshakeOptions(Math.min(handshakeDatagramBytes, room));
-    const drive = new HandshakeDrive(this.#deps.createHandshake(options), this.#deps.clock, {
-      send: (datagram) => this.#sendRekey(base, id, datagram),
-      onSecured: (secured) => {
-        const problem = this.#problemOf(secured);
-        if (problem === null) this.#input({ kind: 'rekey-secured', id });
-        else this.#input({ kind: 'rekey-failed', id, reason: problem });
-      },
-      onInsecure: (reason) => this.#input({ kind: 'rekey-failed', id, reason }),
-    });
-    this.#rekey = { id, drive };
-    if (!this.#isServer) drive.start();
-  }
-
-  #sendRekey(number: SessionNumber, id: SessionNonce | null, datagram: Uint8Array): void {
-    const nonce = handshakeNonce(id);
-    this.#sendControl(number, encodeControl({ kind: 'rekey', nonce, datagram }));
-  }
-
-  #stopRekey(): void {
-    this.#rekey?.drive.close();
-    this.#rekey = null;
-  }
-
-  #install(own: SessionNonce, number: SessionNumber, rekey: SessionNonce | null): void {
-    const attempt = this.#attempts.get(own);
-    const drive = rekey !== null && this.#rekey?.id === rekey ? this.#rekey.drive : attempt;
-    const selected = attempt?.selected ?? null;
-    const secured = drive?.secured ?? null;
-    if (attempt === undefined || selected === null || secured === null) return;
-    const kind = pathKind(selected.facts);
-    const most = maxFrameBytes(kind, selected.facts.family, secured.keys.suite);
-    this.#deps.datapath.addSession({
-      session: number,
-      peer: this.peer,
-      keys: secured.keys,
-      path: selected.path,
-      sockets: attempt.ice.sockets,
-      maxFrameBytes: most,
-    });
-    wipeKeys(secured.keys);
-    const path = { kind, local: selected.local, remote: selected.remote };
-    this.#installed.set(number, { attempt, path, most, cipher: secured.cipher.slice(0, 64) });
+  #install(
+    own: SessionNonce,
+    number: SessionNumber,
+    rekey: SessionNonce | null,
+    ring: boolean,
+  ): void {
+    const attempt = this.#attempts.get(own) ?? null;
+    const secured = (rekey === null ? attempt?.secured : this.#keys.secured(rekey)) ?? null;
+    if (secured === null || (!ring && attempt?.selected == null)) return;
+    this.#associations.install(number, attempt, secured, ring);
     this.#events.onInstalled(number);
   }
 
   /** Frames go over the association; what was found out about its path holds for its new keys. */
   #use(number: SessionNumber, from: SessionNumber | null): void {
-    const next = this.#installed.get(number);
-    if (next === undefined) return;
-    const samePath = from !== null && this.#installed.get(from)?.attempt === next.attempt;
-    this.#path = next.path;
-    this.#cipher = next.cipher;
-    const { fits, settled } = samePath ? this.#probe : { fits: next.most, settled: true };
-    if (samePath) {
+    if (!this.#associations.has(number)) return;
+    const alike = from !== null && this.#associations.areAlike(from, number);
+    const most = this.#associations.most(number);
+    this.#path = this.#associations.summary(number);
+    this.#cipher = this.#associations.cipherOf(number);
+    const { fits, settled } = alike ? this.#probe : { fits: most, settled: true };
+    if (alike) {
       this.#rekeys += 1;
-      this.#limit(number, fits);
+      this.#associations.limit(number, fits);
     }
     if (from !== null) this.#deps.datapath.replaceSession(from, number);
     this.#events.onUsed(number, fits, settled);
-    if (!samePath) this.#probe.begin(next.most);
+    if (!alike) this.#probe.begin(most);
+  }
+
+  #useRing(number: SessionNumber): void {
+    this.#associations.useRing(number);
+    this.#measureAnew(number);
+  }
+
+  /** The ring leads over another next hop. */
+  #followed(number: SessionNumber | null): void {
+    if (number === null) return;
+    this.#measureAnew(number);
+    this.#events.onPathChanged(this.#path);
+  }
+
+  /** The same keys on another path: how much it carries is found out from the start. */
+  #measureAnew(number: SessionNumber): void {
+    const most = this.#associations.most(number);
+    this.#path = this.#associations.summary(number);
+    this.#events.onUsed(number, most, true);
+    this.#probe.begin(most);
+  }
+
+  #shed(number: SessionNumber): void {
+    const attempt = this.#associations.shed(number);
+    if (attempt !== null) this.#drop(attempt.own);
   }
 
   #fits(bytes: number, settled: boolean): void {
     const number = this.#currentNumber();
     if (number === null) return;
-    this.#limit(number, bytes);
+    this.#associations.limit(number, bytes);
     this.#events.onUsed(number, bytes, settled);
   }
 
-  #limit(number: SessionNumber, bytes: number): void {
-    const { attempt } = this.#installed.get(number) ?? {};
-    const path = attempt?.selected?.path;
-    if (attempt === undefined || path === undefined) return;
-    this.#deps.datapath.setPath(number, path, attempt.ice.sockets, bytes);
-  }
-
   #remove(number: SessionNumber): void {
-    const gone = this.#installed.get(number);
-    this.#installed.delete(number);
-    this.#deps.datapath.removeSession(number);
+    const attempt = this.#associations.remove(number);
     this.#events.onRemoved(number);
-    const used = [...this.#installed.values()].some(({ attempt }) => attempt === gone?.attempt);
-    if (gone !== undefined && !used) this.#drop(gone.attempt.own);
+    if (attempt !== null) this.#drop(attempt.own);
   }
 
   #ask(number: SessionNumber): void {
@@ -571,13 +653,22 @@ export class PeerSession {
     const oldest = this.#pings.keys().next();
     if (this.#pings.size >= maxPings && !oldest.done) this.#pings.delete(oldest.value);
     this.#pings.set(nonce, this.#deps.clock.now());
-    this.#sendControl(number, encodeControl({ kind: 'ping', nonce }));
+    this.#sendPing(number, nonce);
+  }
+
+  /** Over the ring it says so: the peer may not have noticed yet that its own path is dead. */
+  #sendPing(number: SessionNumber | null, nonce: bigint): boolean {
+    const onRing = number !== null && this.#associations.isOnRing(number);
+    return this.#sendControl(number, encodeControl({ kind: onRing ? 'ring-ping' : 'ping', nonce }));
   }
 
   #sendControl(number: SessionNumber | null, bytes: Uint8Array): boolean {
-    if (number === null || !this.#installed.has(number)) return false;
-    // One that is not sent is a lost one: it is repeated.
-    return this.#deps.datapath.sendFrame(number, 'control', { bytes, offload: null });
+    return this.#associations.send(number, 'control', bytes);
+  }
+
+  /** The far end of a trace: it is answered in the session, so that nobody between can. */
+  answerTrace(nonce: bigint, hops: readonly NodeId[]): void {
+    this.#sendControl(this.#currentNumber(), encodeControl({ kind: 'traced', nonce, hops }));
   }
 
   #schedule(id: TimerId, atMs: number): void {
@@ -592,10 +683,11 @@ export class PeerSession {
   }
 
   #elapsed(id: TimerId): void {
-    const { datapath, clock } = this.#deps;
+    const { clock } = this.#deps;
     const number = this.#subjectOf(id);
-    const counters = number === null ? null : datapath.sessionCounters(number);
+    const counters = this.#associations.counters(number);
     if (id === 'tick' && counters !== null) {
+      this.payloadAgoMs(); // looks whether some has crossed
       this.#traffic.sample(counters, clock.now());
       this.#probe.tick(counters.sentBytes, counters.sendErrors);
     }

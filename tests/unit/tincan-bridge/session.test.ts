@@ -75,7 +75,13 @@ test('a wanted session gathers, describes itself, pairs, secures and is up', () 
     'up',
   ]);
   assert.equal(phaseOf(run.state), 'online');
-  assert.deepEqual(run.effects[0], { kind: 'install', own: nonce(1), number: 5, rekey: null });
+  assert.deepEqual(run.effects[0], {
+    kind: 'install',
+    own: nonce(1),
+    number: 5,
+    rekey: null,
+    ring: false,
+  });
 });
 
 test('being described to, a session answers and pairs in one step', () => {

@@ -106,14 +106,24 @@ export class Flooder<Payload> {
     const { self } = this.#near;
     const own = header.origin === self;
     if (own && header.target === self) return this.#drop('echoes');
-    // The hop is authentic, the origin a claim: it must be a member's at least. An own broadcast may
-    // pass here on its way from one owner to the next.
-    if (!own && !this.#isMember.has(header.origin)) return this.#drop('strangers');
+    // The hop is authentic, the origin a claim: it must be the hop or a member at least. An own broadcast
+    // may pass here on its way from one owner to the next.
+    const known = own || header.origin === from || this.#isMember.has(header.origin);
+    if (!known) return this.#drop('strangers');
     const passed = { ...header, ttl: header.ttl - 1, hops: Math.min(maxTtl, header.hops + 1) };
     if (header.target !== self) {
       return this.#send({ header: passed, payload }, from, nowMs);
     }
     return this.#own({ header: passed, payload }, nowMs);
+  }
+
+  /** Nobody known stands between the two, so that a frame for `after` need not be spread further. */
+  isEmpty(after: NodeId, before: NodeId): boolean {
+    return membersBetween(this.#members, after, before, 1).length === 0;
+  }
+
+  isMember(id: NodeId): boolean {
+    return this.#isMember.has(id);
   }
 
   /** What the router said: frames that waited go, or are given up. */

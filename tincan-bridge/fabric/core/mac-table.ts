@@ -64,6 +64,12 @@ export class MacTable {
     return { kind: 'learnt', moved: true };
   }
 
+  /** The stations behind a node. */
+  ofNode(node: NodeId): readonly Mac[] {
+    const isThere = ({ place }: Entry): boolean => place.kind === 'node' && place.node === node;
+    return [...this.#entries].filter(([, entry]) => isThere(entry)).map(([mac]) => mac);
+  }
+
   /** The stations that were behind a node whose session ended; forgotten. */
   forgetNode(node: NodeId): readonly Mac[] {
     return this.#forget(({ place }) => place.kind === 'node' && place.node === node);

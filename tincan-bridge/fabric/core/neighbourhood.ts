@@ -70,6 +70,11 @@ export class Neighbourhood {
     return this.#neighbours.has(id) && !this.isLeaf(id);
   }
 
+  /** Whom a neighbour has links to, as it told; for the operator. */
+  neighboursOf(id: NodeId): readonly NodeId[] {
+    return this.#neighbours.get(id)?.neighbours ?? [];
+  }
+
   /** A link is up, on a path of its own. */
   up(id: NodeId, nowMs: number): void {
     if (id === this.self || this.#neighbours.has(id)) return;

@@ -43,6 +43,9 @@ export type RouteEffect =
   /** Something that this node sent did not arrive. */
   | { readonly kind: 'dead-end'; readonly destination: NodeId; readonly reporter: NodeId };
 
+/** How the next hop of a destination was chosen, for the operator. */
+export type How = 'greedy' | 'look-ahead' | 'searched' | 'none';
+
 /** `via` null: not sent on; the effects say so to whom it concerns. */
 export interface Forwarding {
   readonly via: NodeId | null;
@@ -88,7 +91,17 @@ export class Router {
       // A way that broke is not replaced by a guess: a guess might lead back onto it.
       return near.carries(way.via) && way.via !== ingress ? way.via : null;
     }
-    return this.#greedy(destination, ingress);
+    return this.#greedy(destination, ingress)?.via ?? null;
+  }
+
+  /** The same from here, with the reason. */
+  explain(destination: NodeId, nowMs: number): { readonly via: NodeId | null; readonly how: How } {
+    const via = this.next(destination, null, nowMs);
+    if (via === null) return { via, how: 'none' };
+    if (via === destination) return { via, how: 'greedy' };
+    if ((this.#ways.get(destination)?.untilMs ?? 0) > nowMs) return { via, how: 'searched' };
+    const nearest = this.#greedy(destination, null)?.id;
+    return { via, how: nearest === via ? 'greedy' : 'look-ahead' };
   }
 
   /** The ttl of an envelope that starts here. */
@@ -179,13 +192,17 @@ export class Router {
     return this.#searches.nextMs();
   }
 
-  #greedy(destination: NodeId, ingress: NodeId | null): NodeId | null {
+  /** The neighbour that leads to the nearest id in sight, and that id. */
+  #greedy(
+    destination: NodeId,
+    ingress: NodeId | null,
+  ): { readonly id: NodeId; readonly via: NodeId } | null {
     const near = this.#near;
     const own = distance(near.self, destination);
     for (const { id, vias } of near.towards(destination)) {
       if (distance(id, destination) >= own) return null;
       if (id !== destination && near.isLeaf(id)) continue;
-      for (const via of vias) if (via !== ingress && near.carries(via)) return via;
+      for (const via of vias) if (via !== ingress && near.carries(via)) return { id, via };
     }
     return null;
   }

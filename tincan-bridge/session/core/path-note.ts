@@ -65,3 +65,13 @@ export function unreachableNote(found: Diagnosis): string | null {
   const relay = whyNoRelay(found);
   return relay === null ? whyNotDirect(found) : `${whyNotDirect(found)}; ${relay}`;
 }
+
+/** For a session over the ring; `cause`: why the last attempt found no path. */
+export const ringNote = (wanted: boolean, cause: string | null): string =>
+  wanted
+    ? `over the ring: ${cause ?? 'a path of its own is sought'}`
+    : 'over the ring: no link is wanted';
+
+/** What went wrong, and of a peer that cannot be reached why its last attempt found no path. */
+export const explained = (lastError: string | null, cause: string | null): string | null =>
+  lastError === null || cause === null ? lastError : `${lastError}: ${cause}`;

@@ -1,7 +1,12 @@
 /**
  * What a selected path is called and what fits through it. Owns the arithmetic of headers.
  */
-import { channelDataHeaderBytes, recordOverhead, type Suite } from '../../datapath/wire.ts';
+import {
+  channelDataHeaderBytes,
+  envelopeBytes,
+  recordOverhead,
+  type Suite,
+} from '../../datapath/wire.ts';
 
 /** How ICE reached the peer. */
 export interface PathFacts {
@@ -28,6 +33,8 @@ export function pathKind(facts: PathFacts): DirectKind {
 /** UDP payload of a packet of 1500 bytes. */
 const udpPayloadBytes = { 4: 1_472, 6: 1_452 } as const;
 const typeBytes = 1;
+/** What a ring path costs beside the hop's own record: type byte and envelope, and the inner record. */
+const ringBytes = (suite: Suite): number => typeBytes + envelopeBytes + recordOverhead[suite];
 export const ethernetHeaderBytes = 14;
 
 /**
@@ -38,3 +45,13 @@ export function maxFrameBytes(kind: DirectKind, family: 4 | 6, suite: Suite): nu
   const relay = kind === 'turn' ? channelDataHeaderBytes : 0;
   return udpPayloadBytes[family] - relay - recordOverhead[suite] - typeBytes;
 }
+
+/** Frames of a direct path over IPv4, the usual hop. */
+const usualFrameBytes = 1_434;
+
+/**
+ * The same for a ring path. `hopFrameBytes`: of the session with the next hop; the hops behind it are
+ * taken for usual ones, and probes find out when they are not.
+ */
+export const ringFrameBytes = (hopFrameBytes: number, suite: Suite): number =>
+  Math.min(hopFrameBytes, usualFrameBytes) - ringBytes(suite);

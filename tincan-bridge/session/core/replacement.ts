@@ -9,7 +9,7 @@
 import type { SessionNonce } from '../../../base/ids.ts';
 import { stay, step } from '../../../base/machine.ts';
 import { improveLater } from './improve.ts';
-import type { Effect, Link, Moment, SessionState, SessionStep, Standby } from './session-state.ts';
+import type { Effect, Moment, SessionState, SessionStep, Standby } from './session-state.ts';
 import {
   confirmMs,
   confirmRepeatMs,
@@ -21,10 +21,11 @@ import {
   retireMaxMs,
   retireMs,
   retiringAllowed,
+  ringRetryMaxMs,
+  ringRetryMs,
   securingMs,
+  tickMs,
 } from './timers.ts';
-
-type Up = Link & { readonly kind: 'up' };
 
 /** When the keys that are used from now on are to be replaced: jittered, so that peers differ. */
 export const rekeyTimer = ({ rules }: SessionState, { nowMs, random }: Moment): Effect => ({
@@ -40,7 +41,6 @@ export const isWorn = ({ rules, rekey, standby }: SessionState, usedBytes: numbe
 /** Keys of the link are due, or what is under way is looked after. */
 export function onRekeyTimer(state: SessionState, at: Moment): SessionStep {
   const { link, rekey, standby, rules, setup } = state;
-  if (link.kind === 'down') return stay(state, 'went down meanwhile');
   const later = (afterMs: number): Effect => ({
     kind: 'timer',
     id: 'rekey',
@@ -50,6 +50,10 @@ export function onRekeyTimer(state: SessionState, at: Moment): SessionStep {
     return giveUp(state, 'the handshake inside the link did not end', at);
   }
   if (rekey.kind === 'running') return step(state, later(rekey.deadlineMs - at.nowMs));
+  if (link.kind === 'down' || (rekey.kind === 'asked' && rekey.over === 'ring')) {
+    if (rekey.kind === 'none') return stay(state, 'went down meanwhile');
+    return step(state, { kind: 'ask-rekey', number: null }, later(rekeyRepeatMs));
+  }
   if (rekey.kind === 'asked') {
     return step(state, { kind: 'ask-rekey', number: link.number }, later(rekeyRepeatMs));
   }
@@ -57,24 +61,30 @@ export function onRekeyTimer(state: SessionState, at: Moment): SessionStep {
   if (setup.kind !== 'none' || standby !== null || link.suspectSinceMs !== null) {
     return step(state, later(rekeyRetryMs));
   }
-  if (rules.begins) return start(state, link, at.nonce, at);
+  if (rules.begins) return startHandshake(state, link.number, at.nonce, at);
   return step(
-    { ...state, rekey: { kind: 'asked', deadlineMs: at.nowMs + securingMs } },
+    { ...state, rekey: { kind: 'asked', over: 'link', deadlineMs: at.nowMs + securingMs } },
     { kind: 'ask-rekey', number: link.number },
     later(rekeyRepeatMs),
   );
 }
 
-function start(state: SessionState, link: Up, id: SessionNonce, { nowMs }: Moment): SessionStep {
+/** `base`: the association that carries it, null for the ring. */
+export function startHandshake(
+  state: SessionState,
+  base: number | null,
+  id: SessionNonce,
+  { nowMs }: Moment,
+): SessionStep {
   const deadlineMs = nowMs + securingMs;
   return step(
     {
       ...state,
-      rekey: { kind: 'running', id, base: link.number, deadlineMs },
+      rekey: { kind: 'running', id, base, deadlineMs },
       rekeyed: { ...state.rekeyed, id, atMs: nowMs },
     },
     ...stopped(state),
-    { kind: 'start-rekey', id, base: link.number },
+    { kind: 'start-rekey', id, base },
     { kind: 'timer', id: 'rekey', atMs: deadlineMs },
   );
 }
@@ -92,10 +102,13 @@ export function onRekeyHeard(
   if (rekey.kind === 'running' && (id === null || id === rekey.id)) return stay(state, 'goes on');
   if (id !== null && id === rekeyed.id) return stay(state, 'a repetition of the last one');
   if (standby?.by === 'attempt') return stay(state, 'an attempt brings keys already');
-  if (id === null) return standby === null ? start(state, link, at.nonce, at) : stay(state, 'done');
+  if (id === null)
+    return standby === null
+      ? startHandshake(state, link.number, at.nonce, at)
+      : stay(state, 'done');
   if (at.nowMs - rekeyed.atMs < rekeySpacingMs) return stay(state, 'too many: it will be repeated');
   const { state: next, effects } = withoutStandby(state, at);
-  const begun = start(next, link, id, at);
+  const begun = startHandshake(next, link.number, id, at);
   return step(begun.state, ...effects, ...begun.effects);
 }
 
@@ -104,7 +117,7 @@ export function onRekeySecured(state: SessionState, id: SessionNonce, at: Moment
   if (link.kind === 'down' || rekey.kind !== 'running' || rekey.id !== id) {
     return stay(state, 'of a handshake that was given up');
   }
-  const keys = { own: link.own, by: 'rekey', rekey: id, relayed: link.relayed } as const;
+  const keys = { own: link.own, by: 'rekey', rekey: id, path: link.path } as const;
   return addStandby({ ...state, rekey: { kind: 'none' } }, keys, at);
 }
 
@@ -119,7 +132,32 @@ export function onRekeyFailed(
   return giveUp(state, reason, at);
 }
 
-function giveUp(state: SessionState, reason: string, { nowMs }: Moment): SessionStep {
+function giveUp(state: SessionState, reason: string, at: Moment): SessionStep {
+  const { rekey } = state;
+  const overRing =
+    rekey.kind === 'running'
+      ? rekey.base === null
+      : rekey.kind === 'asked' && rekey.over === 'ring';
+  return overRing ? giveUpRing(state, reason, at) : giveUpLink(state, reason, at);
+}
+
+/** Tried again when something needs it, after a pause that grows. */
+function giveUpRing(state: SessionState, reason: string, { nowMs }: Moment): SessionStep {
+  const failures = state.ring.failures + 1;
+  const pauseMs = Math.min(ringRetryMaxMs, ringRetryMs * 2 ** Math.min(failures, 10));
+  return step(
+    {
+      ...state,
+      rekey: { kind: 'none' },
+      ring: { ...state.ring, failures, retryMs: nowMs + pauseMs },
+      lastError: state.link.kind === 'up' ? state.lastError : `over the ring: ${reason}`,
+    },
+    ...stopped(state),
+    { kind: 'note', what: `over the ring: ${reason}` },
+  );
+}
+
+function giveUpLink(state: SessionState, reason: string, { nowMs }: Moment): SessionStep {
   const failures = state.rekeyed.failures + 1;
   return step(
     { ...state, rekey: { kind: 'none' }, rekeyed: { ...state.rekeyed, failures } },
@@ -129,10 +167,10 @@ function giveUp(state: SessionState, reason: string, { nowMs }: Moment): Session
   );
 }
 
-const stopped = ({ rekey }: SessionState): readonly Effect[] =>
+export const stopped = ({ rekey }: SessionState): readonly Effect[] =>
   rekey.kind === 'running' ? [{ kind: 'stop-rekey', id: rekey.id }] : [];
 
-export interface NewKeys extends Pick<Standby, 'own' | 'by' | 'relayed'> {
+export interface NewKeys extends Pick<Standby, 'own' | 'by' | 'path'> {
   /** The handshake inside the link that they are from. */
   readonly rekey: SessionNonce | null;
 }
@@ -140,7 +178,7 @@ export interface NewKeys extends Pick<Standby, 'own' | 'by' | 'relayed'> {
 /** New keys wait, receiving; what waited before retires. */
 export function addStandby(
   state: SessionState,
-  { own, by, rekey, relayed }: NewKeys,
+  { own, by, rekey, path }: NewKeys,
   at: Moment,
 ): SessionStep {
   const { state: next, effects } = withoutStandby(state, at);
@@ -151,30 +189,68 @@ export function addStandby(
     {
       ...next,
       rekey: { kind: 'none' },
-      standby: { own, number, by, relayed, deadlineMs: nowMs + confirmMs },
+      standby: { own, number, by, path, deadlineMs: nowMs + confirmMs },
     },
     ...effects,
     ...(by === 'attempt' ? stopped(state) : []),
-    { kind: 'install', own, number, rekey },
+    { kind: 'install', own, number, rekey, ring: path === 'ring' },
     ...ask,
     { kind: 'timer', id: 'confirm', atMs: nowMs + confirmRepeatMs },
   );
 }
 
 /** Keys that were superseded while they waited: the peer may use them already, so they retire. */
-function withoutStandby(state: SessionState, at: Moment): SessionStep {
+export function withoutStandby(state: SessionState, at: Moment): SessionStep {
   const { standby } = state;
   return standby === null
     ? step(state)
     : retire({ ...state, standby: null }, standby.number, at.nowMs);
 }
 
+/** The first keys, or the first after a link that ended: they are installed already. */
+export function goOnline(
+  state: SessionState,
+  { own, number, path }: Pick<Standby, 'own' | 'number' | 'path'>,
+  at: Moment,
+): SessionStep {
+  const { nowMs } = at;
+  const up: SessionState = {
+    ...state,
+    standby: null,
+    rekey: { kind: 'none' },
+    rekeyed: { ...state.rekeyed, atMs: nowMs, failures: 0 },
+    ring: { ...state.ring, failures: 0, retryMs: 0 },
+    link: {
+      kind: 'up',
+      own,
+      number,
+      sinceMs: nowMs,
+      unanswered: 0,
+      askedMs: nowMs,
+      suspectSinceMs: null,
+      path,
+      sought: 0,
+    },
+  };
+  return step(
+    up,
+    { kind: 'use', number, from: null },
+    { kind: 'note', what: path === 'ring' ? 'online over the ring' : 'online' },
+    { kind: 'up', setUpMs: nowMs - state.wantedMs },
+    { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs },
+    { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
+    rekeyTimer(up, at),
+    ...(path !== 'direct' && state.wanted ? [improveLater(0, at)] : []),
+  );
+}
+
 /** The peer was heard under the waiting keys: it can open them, so frames go under them. */
 export function onHeard(state: SessionState, number: number, at: Moment): SessionStep {
   const { standby, link } = state;
-  if (standby?.number !== number || link.kind === 'down') return stay(state, 'not awaited');
+  if (standby?.number !== number) return stay(state, 'not awaited');
+  if (link.kind === 'down') return goOnline(state, standby, at);
   const { nowMs } = at;
-  const byAttempt = standby.by === 'attempt';
+  const byAttempt = standby.by !== 'rekey';
   const next: SessionState = {
     ...state,
     standby: null,
@@ -187,8 +263,8 @@ export function onHeard(state: SessionState, number: number, at: Moment): Sessio
       unanswered: 0,
       askedMs: nowMs,
       suspectSinceMs: null,
-      relayed: standby.relayed,
-      sought: standby.relayed && link.relayed ? link.sought : 0,
+      path: standby.path,
+      sought: standby.path !== 'direct' && link.path === standby.path ? link.sought : 0,
     },
   };
   // Records that are on their way are still opened, unless nothing came for seconds anyway.
@@ -205,7 +281,7 @@ export function onHeard(state: SessionState, number: number, at: Moment): Sessio
     ...told,
     { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs },
     rekeyTimer(next, at),
-    ...(byAttempt && standby.relayed ? [improveLater(0, at)] : []),
+    ...(byAttempt && standby.path !== 'direct' && state.wanted ? [improveLater(0, at)] : []),
     ...old.effects,
   );
 }

@@ -21,11 +21,17 @@
  *
  *   rekey:    none ──due──► asked | running ──keys──► none
  *   standby:  null ──keys──► waiting ──heard──► null (link.number), old number: retiring ──► removed
+ *
+ * A handshake may go over the ring, too, when there is no link (`ring.ts`); its association has no
+ * attempt and only the ring path. A link whose own path fails moves to the ring with the keys it has.
  */
 import type { NodeId, SessionNonce } from '../../../base/ids.ts';
 import type { Step } from '../../../base/machine.ts';
 import { type Heard, idle, type Negotiation } from './negotiation.ts';
 import { rekeyBytes, rekeyMs } from './timers.ts';
+
+/** What a link leads over: pairs of ICE, or other members. */
+export type LinkPath = 'direct' | 'turn' | 'ring';
 
 export type Setup =
   | { readonly kind: 'none' }
@@ -51,30 +57,32 @@ export type Link =
       readonly askedMs: number;
       /** The path is taken for dead since then. */
       readonly suspectSinceMs: number | null;
-      /** It leads through a relay, and so many attempts to find a better path have failed. */
-      readonly relayed: boolean;
+      readonly path: LinkPath;
+      /** So many attempts to find a better path have failed. */
       readonly sought: number;
     };
 
 /** Keys that are installed and wait until the peer has been heard under them. */
 export interface Standby {
-  /** Attempt whose sockets they use. */
+  /** Attempt whose sockets they use; of a handshake over the ring its id. */
   readonly own: SessionNonce;
   readonly number: number;
-  readonly by: 'attempt' | 'rekey';
-  /** The path of the attempt leads through a relay. */
-  readonly relayed: boolean;
+  readonly by: 'attempt' | 'rekey' | 'ring';
+  readonly path: LinkPath;
   readonly deadlineMs: number;
 }
 
-/** A handshake inside the link. The DTLS client begins; the other side can only ask it to. */
+/**
+ * A handshake inside the link, or over the ring (`base` null). The DTLS client begins; the other side
+ * can only ask it to.
+ */
 export type Rekey =
   | { readonly kind: 'none' }
-  | { readonly kind: 'asked'; readonly deadlineMs: number }
+  | { readonly kind: 'asked'; readonly over: 'link' | 'ring'; readonly deadlineMs: number }
   | {
       readonly kind: 'running';
       readonly id: SessionNonce;
-      readonly base: number;
+      readonly base: number | null;
       readonly deadlineMs: number;
     };
 
@@ -92,6 +100,17 @@ export const defaultRekeyRules: RekeyRules = {
 
 export interface SessionState {
   readonly peer: NodeId;
+  /** A link, on a path of its own, is wanted; else the session may only use the ring. */
+  readonly wanted: boolean;
+  /** Not wanted any more, but frames flowed: it goes on over the ring. */
+  readonly keeps: boolean;
+  readonly ring: {
+    /** Until then something waits for the session. */
+    readonly neededUntilMs: number;
+    /** Handshakes over the ring that failed in a row, and when the next one may begin. */
+    readonly failures: number;
+    readonly retryMs: number;
+  };
   readonly setup: Setup;
   readonly link: Link;
   readonly standby: Standby | null;
@@ -152,6 +171,21 @@ export type Input =
   | { readonly kind: 'network-changed' }
   /** Something was opened with an association that is not the one in use. */
   | { readonly kind: 'heard'; readonly number: number }
+  /** The link is not wanted any more. `keep`: over the ring it is. */
+  | { readonly kind: 'released'; readonly keep: boolean }
+  /** Something waits for the session. */
+  | { readonly kind: 'needed' }
+  /** The ways over the ring have changed. */
+  | { readonly kind: 'ways-changed' }
+  /** The peer sends over the ring: it has given its own path up, or never had one. */
+  | { readonly kind: 'peer-on-ring'; readonly number: number }
+  /** A datagram of a handshake came over the ring; null: the peer asks us to begin one. */
+  | {
+      readonly kind: 'ring-heard';
+      readonly id: SessionNonce | null;
+      /** Since the last record of the link, -1 for never. */
+      readonly heardAgoMs: number;
+    }
   /** A datagram of a handshake came in over the link; null: the peer asks us to begin one. */
   | { readonly kind: 'rekey-heard'; readonly number: number; readonly id: SessionNonce | null }
   /** The handshake inside the link is done and the peer is who it should be, or it failed. */
@@ -166,6 +200,8 @@ export type Input =
       readonly usedBytes?: number;
     }
   | { readonly kind: 'ended'; readonly reason: string }
+  /** We end it: what the peer has shown is not trusted any more. */
+  | { readonly kind: 'distrusted'; readonly reason: string }
   | { readonly kind: 'unwanted'; readonly reason: string };
 
 /** What an input may need and a pure function cannot make. */
@@ -175,6 +211,8 @@ export interface Moment {
   readonly random: number;
   /** A session number that is free in the datapath. */
   readonly number: number;
+  /** There is a way to the peer over the ring, not over its own link. */
+  readonly way?: boolean;
 }
 
 export type Effect =
@@ -198,12 +236,19 @@ export type Effect =
       readonly number: number;
       /** The handshake inside the link that the keys are from; null: the attempt's own. */
       readonly rekey: SessionNonce | null;
+      /** It leads over the ring. */
+      readonly ring: boolean;
     }
+  /** The association leads over the ring from now on; on its own path it still receives. */
+  | { readonly kind: 'use-ring'; readonly number: number }
+  /** The sockets of an association that leads over the ring are of no use any more. */
+  | { readonly kind: 'shed'; readonly number: number }
   /** Frames go over the association from now on, and no more over `from`. */
   | { readonly kind: 'use'; readonly number: number; readonly from: number | null }
-  | { readonly kind: 'start-rekey'; readonly id: SessionNonce; readonly base: number }
+  | { readonly kind: 'start-rekey'; readonly id: SessionNonce; readonly base: number | null }
   | { readonly kind: 'stop-rekey'; readonly id: SessionNonce }
-  | { readonly kind: 'ask-rekey'; readonly number: number }
+  /** Null: over the ring. */
+  | { readonly kind: 'ask-rekey'; readonly number: number | null }
   | { readonly kind: 'remove'; readonly number: number }
   | { readonly kind: 'up'; readonly setUpMs: number }
   | { readonly kind: 'path-changed' }
@@ -218,8 +263,12 @@ export const initialSession = (
   peer: NodeId,
   nowMs: number,
   rules: RekeyRules = defaultRekeyRules,
+  wanted = true,
 ): SessionState => ({
   peer,
+  wanted,
+  keeps: false,
+  ring: { neededUntilMs: 0, failures: 0, retryMs: 0 },
   setup: { kind: 'none' },
   link: { kind: 'down' },
   standby: null,

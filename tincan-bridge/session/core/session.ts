@@ -12,6 +12,7 @@ import { lookAfterLink } from './liveness.ts';
 import { abandon, confirm, type Heard, hear, type Negotiation, open } from './negotiation.ts';
 import {
   addStandby,
+  goOnline,
   isWorn,
   onConfirmTimer,
   onHeard,
@@ -20,9 +21,20 @@ import {
   onRekeySecured,
   onRekeyTimer,
   onRetireTimer,
-  rekeyTimer,
+  stopped,
   withoutReplacements,
+  withoutStandby,
 } from './replacement.ts';
+import {
+  alsoOverRing,
+  moveToRing,
+  onNeeded,
+  onPeerOnRing,
+  onReleased,
+  onRingHeard,
+  onRingSecured,
+  onWaysChanged,
+} from './ring.ts';
 import {
   type Effect,
   type Input,
@@ -38,7 +50,6 @@ import {
   connectingMs,
   directMs,
   endedMs,
-  firstAskMs,
   offeredMs,
   rekeyFailuresAllowed,
   repeatFirstMs,
@@ -74,16 +85,30 @@ export function nextSession(state: SessionState, input: Input, at: Moment): Sess
     case 'rekey-heard':
       return onRekeyHeard(state, input.number, input.id, at);
     case 'rekey-secured':
-      return onRekeySecured(state, input.id, at);
+      return state.rekey.kind === 'running' && state.rekey.base === null
+        ? onRingSecured(state, input.id, at)
+        : onRekeySecured(state, input.id, at);
     case 'rekey-failed':
       return onRekeyFailed(state, input.id, input.reason, at);
+    case 'released':
+      return onReleased(state, input.keep, at);
+    case 'needed':
+      return onNeeded(state, at);
+    case 'ways-changed':
+      return onWaysChanged(state, at);
+    case 'peer-on-ring':
+      return onPeerOnRing(state, input.number, at);
+    case 'ring-heard':
+      return onRingHeard(state, input.id, input.heardAgoMs, at);
     case 'timer':
       return onTimer(state, input, at);
     case 'ended':
+      return onEnded(state, `the peer ended the session: ${input.reason}`, at);
+    case 'distrusted':
       return onEnded(state, input.reason, at);
     case 'unwanted': {
       const { effects } = tearDown(state, input.reason);
-      return step(initialSession(state.peer, at.nowMs, state.rules), ...effects);
+      return step(initialSession(state.peer, at.nowMs, state.rules, false), ...effects);
     }
   }
 }
@@ -106,10 +131,13 @@ function begin(state: SessionState, at: Moment, why: string, direct = false): Se
 }
 
 /** Said again when the peer has come (back) to the signalling: it may have missed what we said. */
-function onWanted(state: SessionState, at: Moment): SessionStep {
+function onWanted(before: SessionState, at: Moment): SessionStep {
+  const wantedMs = before.wanted ? before.wantedMs : at.nowMs;
+  const state: SessionState = { ...before, wanted: true, keeps: false, wantedMs };
   const settled = state.negotiation.kind === 'paired' && state.negotiation.confirmed;
   if (building(state.setup) !== null && !settled) return step(state, describe(state));
-  if (state.setup.kind !== 'none' || state.link.kind === 'up') return stay(state, 'wanted again');
+  const enough = state.link.kind === 'up' && state.link.path !== 'ring';
+  if (!isIdle(state) || enough) return stay(state, 'wanted again');
   return begin(state, at, 'wanted');
 }
 
@@ -119,6 +147,7 @@ function onWanted(state: SessionState, at: Moment): SessionStep {
  */
 function onNetworkChanged(state: SessionState, at: Moment): SessionStep {
   if (state.setup.kind === 'pause' && state.setup.deaf) return stay(state, 'was refused');
+  if (!state.wanted) return stay(state, 'has no path of its own');
   const { link } = state;
   const known = link.kind === 'up' ? { ...state, link: { ...link, sought: 0 } } : state;
   return begin({ ...known, failures: 0 }, at, 'the network of this host changed');
@@ -162,6 +191,7 @@ function describe(state: SessionState): Effect {
 
 function onDescription(state: SessionState, heard: Heard, remote: Remote, at: Moment): SessionStep {
   const { setup } = state;
+  if (!state.wanted) return stay(state, 'no link is wanted');
   if (setup.kind === 'pause' && setup.deaf)
     return stay(state, 'was refused: not before the pause ends');
   const { next, verdict } = hear(state.negotiation, heard, at.nonce);
@@ -194,8 +224,9 @@ function onDescription(state: SessionState, heard: Heard, remote: Remote, at: Mo
       if (starts.length >= startsAllowed) return stay(state, 'too many: it will be repeated');
       const to = verdict.kind === 'start-paired' ? remote : null;
       const counted = { ...state, starts: [...starts, at.nowMs] };
-      const healthy = state.link.kind === 'up' && state.link.suspectSinceMs === null;
-      const direct = remote.directOnly === true && healthy;
+      const { link } = state;
+      const good = link.kind === 'up' && link.suspectSinceMs === null && link.path !== 'ring';
+      const direct = remote.directOnly === true && good;
       return startAttempt(counted, next, to, at, 'the peer starts anew', direct);
     }
   }
@@ -224,37 +255,22 @@ function onSecured(
   at: Moment,
 ): SessionStep {
   if (!isBuilding(state, own)) return stay(state, 'of an attempt that was given up');
-  const { nowMs, number } = at;
+  const { number } = at;
+  const path = relayed ? 'turn' : 'direct';
   const secured: SessionState = { ...state, setup: { kind: 'none' }, lastError: null };
   // With a link the new keys wait: the peer may be done half a round trip after us.
   if (state.link.kind === 'up') {
-    return addStandby(secured, { own, by: 'attempt', rekey: null, relayed }, at);
+    return addStandby(secured, { own, by: 'attempt', rekey: null, path }, at);
   }
-  const up: SessionState = {
-    ...secured,
-    rekeyed: { id: null, atMs: nowMs, failures: 0 },
-    link: {
-      kind: 'up',
-      own,
-      number,
-      sinceMs: nowMs,
-      unanswered: 0,
-      askedMs: nowMs,
-      suspectSinceMs: null,
-      relayed,
-      sought: 0,
-    },
-  };
+  // What came over the ring meanwhile is not needed any more; the peer may use it already.
+  const rest = withoutStandby(secured, at);
+  const up = goOnline(rest.state, { own, number, path }, at);
   return step(
-    up,
-    { kind: 'install', own, number, rekey: null },
-    { kind: 'use', number, from: null },
-    note('online'),
-    { kind: 'up', setUpMs: nowMs - state.wantedMs },
-    { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs },
-    { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
-    rekeyTimer(up, at),
-    ...(relayed ? [improveLater(0, at)] : []),
+    up.state,
+    ...stopped(state),
+    { kind: 'install', own, number, rekey: null, ring: false },
+    ...up.effects,
+    ...rest.effects,
   );
 }
 
@@ -271,8 +287,9 @@ function onIceFailed(
     return step({ ...state, standby: null }, { kind: 'remove', number: state.standby.number });
   }
   if (link.kind === 'down' || link.own !== own) return stay(state, 'of an attempt that is over');
+  if (link.path === 'ring') return step(state, { kind: 'shed', number: link.number });
   const suspect = { ...state, link: { ...link, suspectSinceMs: link.suspectSinceMs ?? at.nowMs } };
-  return isIdle(state) ? begin(suspect, at, reason) : step(suspect);
+  return isIdle(state) && state.wanted ? begin(suspect, at, reason) : step(suspect);
 }
 
 /** The attempt is given up. A link that is up and healthy needs no other. */
@@ -281,18 +298,23 @@ function fail(state: SessionState, reason: string, refused: boolean, at: Moment)
   const failures = state.failures + 1;
   const untilMs = at.nowMs + backoffMs(failures, at.random);
   const healthy = state.link.kind === 'up' && state.link.suspectSinceMs === null;
-  if (healthy && now?.direct === true) return failDirect(state, now.own, reason, at);
+  const worse = state.link.kind === 'up' && state.link.path === 'ring';
+  if (healthy && now !== null && (now.direct || worse)) {
+    return failDirect(state, now.own, reason, at);
+  }
   const setup: Setup = healthy ? { kind: 'none' } : { kind: 'pause', untilMs, deaf: refused };
   return step(
     { ...state, setup, failures, lastError: reason, negotiation: abandon(state.negotiation) },
     ...(now === null ? [] : [{ kind: 'stop-ice', own: now.own } as const]),
     note(`attempt failed: ${reason}`),
     ...(healthy ? [] : [{ kind: 'timer', id: 'pause', atMs: untilMs } as const]),
-    ...(healthy && state.link.kind === 'up' && state.link.relayed ? [improveLater(0, at)] : []),
+    ...(healthy && state.link.kind === 'up' && state.link.path !== 'direct'
+      ? [improveLater(0, at)]
+      : []),
   );
 }
 
-/** No direct path beside a relayed link that works: nothing is wrong, it is sought again later. */
+/** No better path beside a link that works: nothing is wrong, it is sought again later. */
 function failDirect(
   state: SessionState,
   own: SessionNonce,
@@ -315,12 +337,14 @@ function failDirect(
   );
 }
 
-/** A relayed link seeks a direct path, unless something is being built anyway. */
+/** A link that could be better seeks a path, unless something is being built anyway. */
 function onImprove(state: SessionState, at: Moment): SessionStep {
   const { link } = state;
-  if (link.kind === 'down' || !link.relayed) return stay(state, 'not relayed any more');
+  if (link.kind === 'down' || link.path === 'direct') return stay(state, 'the best there is');
+  if (!state.wanted) return stay(state, 'the ring is enough');
   if (!isIdle(state)) return step(state, improveLater(link.sought, at));
-  return begin(state, at, 'a direct path is sought', true);
+  const relayed = link.path === 'turn';
+  return begin(state, at, relayed ? 'a direct path is sought' : 'an own path is sought', relayed);
 }
 
 type Timer = Input & { readonly kind: 'timer' };
@@ -334,7 +358,7 @@ function onTimer(state: SessionState, timer: Timer, at: Moment): SessionStep {
       if (state.link.kind === 'up' && state.link.suspectSinceMs === null) {
         return step({ ...state, setup: { kind: 'none' } });
       }
-      return begin(state, at, 'again');
+      return alsoOverRing(begin(state, at, 'again'), at);
     case 'deadline': {
       if (now === null) return stay(state, 'over already');
       // Moved, or the clock woke us a fraction too early: a deadline must never be lost.
@@ -349,13 +373,14 @@ function onTimer(state: SessionState, timer: Timer, at: Moment): SessionStep {
     }
     case 'repeat': {
       const settled = state.negotiation.kind === 'paired' && state.negotiation.confirmed;
-      if (now === null || settled) return stay(state, 'the peer knows us');
+      if (now === null || settled) return alsoOverRing(stay(state, 'the peer knows us'), at);
       const repeatMs = Math.min(repeatMaxMs, now.repeatMs * 2);
-      return step({ ...state, setup: { ...now, repeatMs } }, describe(state), {
-        kind: 'timer',
-        id,
-        atMs: at.nowMs + repeatMs,
-      });
+      const again = step<SessionState, Effect>(
+        { ...state, setup: { ...now, repeatMs } },
+        describe(state),
+        { kind: 'timer', id, atMs: at.nowMs + repeatMs },
+      );
+      return alsoOverRing(again, at);
     }
     case 'ask':
       if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
@@ -385,14 +410,19 @@ function onTick(
   const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heardAgoMs, at.nowMs);
   if (verdict === 'dead') return onDead(state, state.link, silentMs, at);
   const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
-  const next: SessionState = { ...state, link, failures: steady ? 0 : state.failures };
+  const failures = steady ? 0 : state.failures;
+  const moved = moveToRing({ ...state, link, failures }, at);
+  const next = moved.state;
   const effects: readonly Effect[] = [
+    ...moved.effects,
     ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
     { kind: 'timer', id: 'tick', atMs: at.nowMs + tickMs },
     ...(isWorn(next, usedBytes) ? [{ kind: 'timer', id: 'rekey', atMs: at.nowMs } as const] : []),
   ];
   const worn = next.rekeyed.failures >= rekeyFailuresAllowed;
-  if ((verdict === 'healthy' && !worn) || !isIdle(state)) return step(next, ...effects);
+  if ((verdict === 'healthy' && !worn) || !isIdle(state) || !state.wanted) {
+    return step(next, ...effects);
+  }
   const why = worn ? 'keys could not be replaced' : `nothing heard for ${Math.round(silentMs)} ms`;
   const begun = begin({ ...next, rekeyed: { ...next.rekeyed, failures: 0 } }, at, why);
   return step(begun.state, ...effects, ...begun.effects);
@@ -413,15 +443,14 @@ function onDead(
     lastError: reason,
   };
   const effects = [...rest.effects, ...linkDown(link, reason)];
-  if (state.setup.kind !== 'none') return step(down, ...effects);
+  if (state.setup.kind !== 'none' || !state.wanted) return step(down, ...effects);
   const begun = begin(down, at, 'the session is dead');
   return step(begun.state, ...effects, ...begun.effects);
 }
 
-function onEnded(state: SessionState, reason: string, at: Moment): SessionStep {
+function onEnded(state: SessionState, why: string, at: Moment): SessionStep {
   const untilMs = at.nowMs + endedMs;
-  const setup: Setup = { kind: 'pause', untilMs, deaf: false };
-  const why = `the peer ended the session: ${reason}`;
+  const setup: Setup = state.wanted ? { kind: 'pause', untilMs, deaf: false } : { kind: 'none' };
   const ending = tearDown(state, why);
   return step(
     {
@@ -433,7 +462,7 @@ function onEnded(state: SessionState, reason: string, at: Moment): SessionStep {
       lastError: why,
     },
     ...ending.effects,
-    { kind: 'timer', id: 'pause', atMs: untilMs },
+    ...(state.wanted ? [{ kind: 'timer', id: 'pause', atMs: untilMs } as const] : []),
   );
 }
 

@@ -97,3 +97,34 @@ export const confirmMs = 10_000;
 export const retiringAllowed = 32;
 /** A peer that goes on sending under old keys is opened for at most this long. */
 export const retireMaxMs = 30_000;
+
+/** A wanted link without a path of its own goes over the ring after this; ICE itself needs under 1 s. */
+export const ringAfterMs = 1_000;
+
+/** What waits for a session over the ring waits this long for a way and a handshake. */
+export const ringNeedMs = 5_000;
+
+/** After a handshake over the ring that failed: first pause, doubling, and the longest. */
+export const ringRetryMs = 250;
+export const ringRetryMaxMs = 30_000;
+
+/** A peer heard so lately has its keys: who asks for other ones over the ring is somebody else. */
+export const ringFreshMs = 1_500;
+
+/** Handshakes that are begun on the word of an envelope, whose source is a claim: at most so often. */
+export const ringSpacingMs = 250;
+
+/** A running one is not given up for another before this: a forger would end each. */
+export const ringHoldMs = 1_000;
+
+/** After a link was released: what is on its way still arrives, then its sockets close. */
+export const drainMs = 1_000;
+
+/** A session that only the ring carries ends after this long without a frame. */
+export const ringIdleMs = 180_000;
+
+/** A link that is released goes on over the ring when frames flowed this lately. */
+export const ringKeepMs = 60_000;
+
+/** A description that came before the link was wanted here: as long as its attempt may live. */
+export const earlyMs = 30_000;

@@ -26,7 +26,7 @@ import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts
 import type { Status } from '../../../../controller/local-api/schema.ts';
 import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noPods, noTrust, sampleStatus } from '../../../support/sample-status.ts';
+import { noPods, noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('local api');
 
@@ -60,6 +60,7 @@ async function serve(
     status: async () => makeStatus(),
     version: '1.2.3',
     trust,
+    ring: sampleRing,
     cni: noPods,
     tap: (signal, see) => {
       taps.add(see);
@@ -154,6 +155,7 @@ test('a folder that others may write to is refused', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
     cni: noPods,
   };
@@ -167,6 +169,7 @@ test('a second controller is refused, and the first goes on', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
     cni: noPods,
   };
@@ -188,6 +191,7 @@ test("a dead controller's socket is replaced", async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '2',
     cni: noPods,
   };
@@ -205,6 +209,7 @@ test('a file that is no socket is not removed', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
     cni: noPods,
   };
