@@ -74,7 +74,25 @@ export function isNetns(path: string): boolean {
 /** Makes the pair and sets the pod's end up. What a failure leaves, `detach` removes. */
 export async function attach(exec: Exec, wiring: Wiring): Promise<void> {
   await addPair(exec, wiring);
-  await batch(exec, ['nsenter', `--net=${wiring.netns}`, '--'], planPod(wiring));
+  try {
+    await setUpPod(exec, wiring);
+  } catch (error) {
+    const hasIpv6 = wiring.addresses.some(({ address }) => address.includes(':'));
+    if (!hasIpv6 || !/Permission denied|IPv6 is disabled/.test(messageOf(error))) throw error;
+    await allowIpv6(exec, wiring);
+    await setUpPod(exec, wiring);
+  }
+}
+
+const inside = (netns: string): readonly string[] => ['nsenter', `--net=${netns}`, '--'];
+
+const setUpPod = (exec: Exec, wiring: Wiring): Promise<void> =>
+  batch(exec, inside(wiring.netns), planPod(wiring));
+
+/** Some runtimes make namespaces with IPv6 off. /proc/sys/net is that of who opens it. */
+async function allowIpv6(exec: Exec, { netns, ifname }: Wiring): Promise<void> {
+  const file = `/proc/sys/net/ipv6/conf/${ifname}/disable_ipv6`;
+  await exec([...inside(netns), 'sh', '-c', 'echo 0 >"$1"', 'sh', file], { timeoutMs });
 }
 
 async function addPair(exec: Exec, wiring: Wiring): Promise<void> {
@@ -111,7 +129,7 @@ export async function setMtu(
 ): Promise<void> {
   const set = (device: string): IpCommand => ['link', 'set', 'dev', device, 'mtu', String(mtu)];
   await batch(exec, [], [set(hostInterface)]);
-  await batch(exec, ['nsenter', `--net=${netns}`, '--'], [set(ifname)]);
+  await batch(exec, inside(netns), [set(ifname)]);
 }
 
 async function batch(
@@ -160,7 +178,7 @@ export async function hostLinks(exec: Exec): Promise<readonly IpLink[]> {
 
 /** An interface with its addresses, of the host or of a namespace; null when it is not there. */
 export async function linkIn(exec: Exec, netns: string, name: string): Promise<IpLink | null> {
-  const before = netns === '' ? [] : ['nsenter', `--net=${netns}`, '--'];
+  const before = netns === '' ? [] : inside(netns);
   try {
     const output = await exec([...before, 'ip', '-json', 'address', 'show', 'dev', name], {
       timeoutMs,

@@ -83,7 +83,8 @@ export function createCni(deps: CniDeps): Cni {
         if (record.mtu === mtu || !isNetns(record.netns)) continue;
         try {
           await setMtu(exec, record, mtu);
-          if (store.get(record.key)?.state === 'ready') store.put({ ...record, mtu });
+          const now = store.get(record.key); // it may have been another's meanwhile
+          if (now?.netns === record.netns) store.put({ ...now, mtu });
         } catch (error) {
           log.warn('mtu of a pod not set', {
             device: record.hostInterface,

@@ -77,7 +77,7 @@ export function planPod({ ifname, addresses }: Wiring): IpCommand[] {
     ...addresses.flatMap(({ address, gateway }): IpCommand[] => {
       const six = address.includes(':');
       return [
-        ['address', 'add', address, 'dev', ifname, ...(six ? ['nodad'] : [])],
+        ['address', 'replace', address, 'dev', ifname, ...(six ? ['nodad'] : [])],
         ['route', 'replace', six ? '::/0' : '0.0.0.0/0', 'via', gateway, 'dev', ifname],
       ];
     }),

@@ -7,15 +7,31 @@
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseRange } from '../../base/cidr.ts';
+import { systemClock } from '../../base/clock.ts';
+import { OverlayId } from '../../base/ids.ts';
+import { silentLogger } from '../../base/log.ts';
+import { createCni } from '../../cni-plugin/index.ts';
 import { addressOf, callCni, errorOf, needsShim, resultOf, shim } from '../support/cni.ts';
 import { suite } from '../support/harness.ts';
 import { type LoneNode, startLoneNode } from '../support/lone-node.ts';
-import { removeNamespace } from '../support/netns.ts';
+import { createLab, removeNamespace } from '../support/netns.ts';
 import { waitFor } from '../support/scope.ts';
 import { ping, quantile } from '../support/traffic.ts';
 
 const test = suite('cni alone');
 const range = { PodCIDRs: ['10.42.1.0/24', 'fd42:0:0:1::/64'] };
+
+const whole = parseRange('10.42.1.0/24');
+assert.ok(whole !== null);
+/** What a controller would say of an overlay. */
+const overlay = {
+  overlay: OverlayId.parse('lab'),
+  mode: 'routed' as const,
+  bridge: 'evpd-lab',
+  mtu: 1_420,
+  ranges: [{ range: whole, gateway: '10.42.1.1', onLink: 24 }],
+};
 
 /** What is on disk: the interface of each attachment. */
 function records({ node }: LoneNode): readonly string[] {
@@ -86,6 +102,10 @@ test.unless(
     assert.equal(errorOf(await lone.call('STATUS', '')).code, 50);
     await assertExactly(lone, 5);
     assert.equal((await lone.call('DEL', 'c')).status, 0);
+    await lone.lab.ip('f', 'link add eth0 type bridge');
+    assert.equal(errorOf(await lone.call('ADD', 'f')).code, 101);
+    await assertExactly(lone, 4);
+    await lone.lab.ip('f', 'link delete eth0');
     assert.equal((await lone.call('STATUS', '')).status, 0);
     assert.equal(addressOf(resultOf(await lone.call('ADD', 'f')), 4), '10.42.1.4');
   },
@@ -159,6 +179,58 @@ test.unless(
   },
   90_000,
 );
+
+test.unless(
+  needsShim,
+  'a namespace with IPv6 off gets both families all the same',
+  async (t) => {
+    const lone = await startLoneNode(t, range);
+    await lone.pod('p');
+    await lone.lab.sysctl('p', { 'net.ipv6.conf.all.disable_ipv6': 1 });
+    await lone.lab.sysctl('p', { 'net.ipv6.conf.default.disable_ipv6': 1 });
+    const result = resultOf(await lone.call('ADD', 'p'));
+    for (const family of [4, 6] as const) {
+      const answered = await ping(lone.lab, 'host', addressOf(result, family), { count: 2 });
+      assert.equal(answered.received, 2, addressOf(result, family));
+    }
+  },
+  90_000,
+);
+
+test('pods follow the MTU of their overlay', async (t) => {
+  const lab = await createLab(t);
+  for (const name of ['host', 'p']) await lab.namespace(name);
+  await lab.bridge('host', 'evpd-lab', ['10.42.1.1/24']);
+  const network = { ...overlay, isUp: true };
+  const cni = createCni({
+    exec: (argv, options) => lab.exec('host', argv, options),
+    clock: systemClock,
+    log: silentLogger,
+    networks: { find: () => network, repair: async () => {} },
+    stateDirectory: lab.folder,
+  });
+  const netns = `/run/netns/${lab.fullName('p')}`;
+  const config = JSON.stringify({ cniVersion: '1.1.0', name: 'evio', type: 'evio-cni' });
+  const request = {
+    command: 'ADD',
+    containerId: 'c',
+    netns,
+    ifname: 'eth0',
+    args: '',
+    path: '',
+    config,
+  };
+  const answer = await cni.answer(request, t.signal);
+  assert.ok(answer.ok, answer.text);
+  await cni.setMtu(overlay.overlay, 1_300);
+  const [host, pod] = [
+    await lab.exec('host', ['ip', '-br', 'link']),
+    await lab.exec('p', ['ip', 'link']),
+  ];
+  const name = /^evc[0-9a-f]{11}/m.exec(host)?.[0] ?? '';
+  assert.match(await lab.exec('host', ['ip', 'link', 'show', name]), /mtu 1300/);
+  assert.match(pod, /eth0@.*mtu 1300/);
+}, 60_000);
 
 test.unless(
   needsShim,

@@ -49,17 +49,25 @@ async function waitReady(node: EvioNode): Promise<void> {
 
 type Cni = (index: number) => Readonly<Record<string, unknown>>;
 
+/** More of the configuration of both. */
+const staying = { BridgeController: { Overlays: { lab: { NetDevice: { AutoDelete: false } } } } };
+
 /** Two nodes that can attach pods and have a path between them. */
-async function twoNodes(t: T, cni: Cni): Promise<{ scene: Scene; a: EvioNode; b: EvioNode }> {
+async function twoNodes(
+  t: T,
+  cni: Cni,
+  provider: 'LXBR' | 'VNIC' = 'LXBR',
+  more: object = {},
+): Promise<{ scene: Scene; a: EvioNode; b: EvioNode }> {
   const scene = await createScene(t, {
     kinds: ['port', 'restricted', 'full'],
     ipv6: true,
-    node: { provider: 'LXBR' },
+    node: { provider },
   });
   const start = (index: number): EvioNode =>
     scene.start(index, {
       address6: `fd77::${index + 1}`,
-      config: { Cni: { Overlays: { lab: cni(index) } } },
+      config: { ...more, Cni: { Overlays: { lab: cni(index) } } },
     });
   const [a, b] = [start(0), start(1)];
   await Promise.all([waitReady(a), waitReady(b)]);
@@ -224,4 +232,36 @@ test.unless(
     assert.ok(before.startsWith('10.42.'));
   },
   180_000,
+);
+
+test.unless(
+  needsShim,
+  'a node that is stopped and started again, or killed, keeps pods, routes and addresses',
+  async (t) => {
+    const ranges: Cni = (index) => ({ PodCIDRs: [`10.42.${index + 1}.0/24`] });
+    const { scene, a, b } = await twoNodes(t, ranges, 'VNIC', staying);
+    const { lab } = scene;
+    const p = await addPod(scene, a, 'p');
+    const q = await addPod(scene, b, 'q');
+    await reach(scene, p, addressOf(q.result, 4));
+    for (const how of ['stop', 'kill'] as const) {
+      if (how === 'stop') await a.stop();
+      else await a.kill('SIGKILL');
+      const route = /^10\.42\.2\.0\/24 via 10\.77\.0\.2 dev ev-lab proto 157/m;
+      assert.match(await lab.exec(a.ns, ['ip', 'route']), route, how);
+      assert.match(await lab.exec(a.ns, ['nft', 'list', 'ruleset']), /evio_pods_lab/);
+      // Pods of one node need no controller.
+      assert.equal((await ping(lab, p.ns, '10.42.1.1', { count: 2 })).received, 2);
+      a.start();
+      await waitReady(a);
+      await reach(scene, p, addressOf(q.result, 4));
+      await reach(scene, q, addressOf(p.result, 4));
+      const checked = confOf(a, { prevResult: p.result });
+      const call = { containerId: p.containerId, netns: p.netns, config: checked };
+      assert.equal((await callCni({ command: 'CHECK', ...call })).text, '', how);
+    }
+    const fresh = await addPod(scene, a, 'p2');
+    assert.notEqual(addressOf(fresh.result, 4), addressOf(p.result, 4));
+  },
+  240_000,
 );

@@ -45,9 +45,9 @@ test('the pod gets both families, IPv6 without waiting for duplicates', () => {
     [
       'link set dev lo up',
       'link set dev eth0 up',
-      'address add 10.42.1.5/24 dev eth0',
+      'address replace 10.42.1.5/24 dev eth0',
       'route replace 0.0.0.0/0 via 10.42.1.1 dev eth0',
-      'address add fd42::5/64 dev eth0 nodad',
+      'address replace fd42::5/64 dev eth0 nodad',
       'route replace ::/0 via fd42::1 dev eth0',
     ],
   );
