@@ -9,8 +9,10 @@ import { evioCni, installCni, needsCni, podTraces } from '../support/kubernetes/
 import { needsKubernetes } from '../support/kubernetes/judges.ts';
 import {
   checkApiFromPods,
+  checkDualStack,
   checkKubectl,
   checkMtu,
+  checkOutside,
   checkPodToPod,
   checkService,
   deploy,
@@ -31,7 +33,10 @@ test.unless(
   needsKubernetes ?? needsCni,
   'pods are one network by evio-cni, survive restarts and leave nothing',
   async (t: T) => {
-    const cluster = await startCluster(t, evioCni);
+    const cluster = await startCluster(t, {
+      dualStack: true,
+      workerConfig: evioCni.workerConfig,
+    });
     await assert.rejects(cluster.waitReady(1_000), /timed out/);
     await installCni(cluster);
     await cluster.waitReady();
@@ -40,10 +45,12 @@ test.unless(
 
     const work = await deploy(cluster);
     await checkPodToPod(cluster, work);
+    await checkDualStack(cluster, work, overlayMtu);
     const mtu = await checkMtu(cluster, work);
     assert.equal(mtu, overlayMtu);
     await checkService(cluster, work);
     await checkApiFromPods(cluster, work);
+    await checkOutside(cluster, work);
     await checkKubectl(cluster, work);
     const hosts = await measureHosts(cluster);
     const pods = await measurePods(cluster, work);

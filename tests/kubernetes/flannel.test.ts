@@ -11,6 +11,7 @@ import {
   checkApiFromPods,
   checkKubectl,
   checkMtu,
+  checkOutside,
   checkPodToPod,
   checkService,
   deploy,
@@ -36,6 +37,7 @@ async function judgeBackend(cluster: Cluster, backend: FlannelBackend): Promise<
   assert.equal(flannel.environment.get('FLANNEL_MTU'), `${mtu}`);
   await checkService(cluster, work);
   await checkApiFromPods(cluster, work);
+  await checkOutside(cluster, work);
   await checkKubectl(cluster, work);
   const hosts = await measureHosts(cluster);
   const pods = await measurePods(cluster, work);

@@ -64,7 +64,6 @@ test.unless(
   async (t) => {
     const cluster = await startCluster(t, {
       workersEvio: 'none',
-      controlConfig: evioCni.controlConfig,
       workerConfig: () => evioCni.configInPod,
     });
     const { lab, prosody } = cluster.scene;

@@ -25,13 +25,13 @@ import { nodeNameOf, type ProxyMode, startWorker, type Worker } from './worker.t
 export const overlayDevice = 'ev-lab';
 
 export interface ClusterOptions {
+  /** Addresses of both families for hosts, pods and services; default IPv4 alone. */
+  readonly dualStack?: boolean;
   /** Of the workers; default iptables on hA, nftables on hB. */
   readonly proxyModes?: readonly [ProxyMode, ProxyMode];
   readonly node?: Partial<NodeOptions>;
   /** More of a worker's configuration, given the kubeconfig of its node. */
   readonly workerConfig?: (name: string, kubeconfig: string) => NonNullable<NodeOptions['config']>;
-  /** The same for the control plane. */
-  readonly controlConfig?: NonNullable<NodeOptions['config']>;
   /**
    * `none`: no overlay on the workers, only its configuration in /etc/evio; their kubelets reach
    * the API server beside the overlay, by its public address, and wait for theirs.
@@ -75,14 +75,15 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
     configure(hostB, scene.options(1, { config }));
   }
   const url = `https://${own ? '10.77.0.3' : publicAddress}:6443`;
+  const { dualStack = false } = options;
   const changes = async (index: number): Promise<Partial<NodeOptions>> => {
     const { host = '' } = scene.sites[index] ?? {};
-    if (index === 2) return { config: { ...ignoreOurs, ...options.controlConfig } };
-    if (options.workerConfig === undefined) return {};
+    const address6 = dualStack ? { address6: `fd77::${index + 1}` } : {};
+    if (index === 2 || options.workerConfig === undefined) return address6;
     const name = nodeNameOf(host);
     const user = `system:node:${name}`;
     const file = await writeKubeconfig(scene.lab, scene.ca, url, user, 'system:nodes');
-    return { config: { ...ignoreOurs, ...options.workerConfig(name, file) } };
+    return { ...address6, config: { ...ignoreOurs, ...options.workerConfig(name, file) } };
   };
   const evio: EvioNode[] = [];
   for (const index of own ? [0, 1, 2] : [2]) evio.push(scene.start(index, await changes(index)));
@@ -91,7 +92,11 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   }
   await scene.lab.waitDevice(hostC.name, overlayDevice, '10.77.0.3', 60_000);
   say('the overlay is up');
-  const control = await startControlPlane(hostC, scene.ca, { address: '10.77.0.3', url });
+  const control = await startControlPlane(hostC, scene.ca, {
+    address: '10.77.0.3',
+    url,
+    dualStack,
+  });
   say('the control plane answers');
   const modes = options.proxyModes ?? ['iptables', 'nftables'];
   const apply: Cluster['apply'] = async (...objects) => {
@@ -100,8 +105,16 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   };
   await apply(proxyRights);
   const workers = [
-    await startWorker(hostA, control, { address: '10.77.0.1', proxyMode: modes[0] }),
-    await startWorker(hostB, control, { address: '10.77.0.2', proxyMode: modes[1] }),
+    await startWorker(hostA, control, {
+      address: '10.77.0.1',
+      proxyMode: modes[0],
+      ...(dualStack ? { address6: 'fd77::1' } : {}),
+    }),
+    await startWorker(hostB, control, {
+      address: '10.77.0.2',
+      proxyMode: modes[1],
+      ...(dualStack ? { address6: 'fd77::2' } : {}),
+    }),
   ] as const;
   for (const { name, kubelet } of workers) {
     await waitFor(

@@ -14,7 +14,9 @@ import type { Machine } from './machine.ts';
 
 /** First address of the service range: the API server as pods know it. */
 export const serviceRange = '10.96.0.0/16';
+export const serviceRange6 = 'fd96::/112';
 export const podRange = '10.244.0.0/16';
+export const podRange6 = 'fd44::/48';
 
 export interface ControlPlane {
   /** Where kubelets and all others reach the API server. */
@@ -34,14 +36,16 @@ export interface ControlPlaneOptions {
   readonly address: string;
   /** Where kubelets look for the API server. */
   readonly url: string;
+  readonly dualStack: boolean;
 }
 
 export async function startControlPlane(
   machine: Machine,
   ca: Ca,
-  { address, url }: ControlPlaneOptions,
+  options: ControlPlaneOptions,
 ): Promise<ControlPlane> {
   const { lab, name: ns } = machine;
+  const { url } = options;
   const folder = join(lab.folder, 'control-plane');
   mkdirSync(folder);
   const children = new Map<string, Child>();
@@ -61,14 +65,14 @@ export async function startControlPlane(
     lab.exec(ns, kubectlArgv(args), { timeoutMs: 30_000, ...options });
 
   start(etcdArgv(folder));
-  const api = start(await apiServerArgv(ca, address, new URL(url).hostname));
+  const api = start(await apiServerArgv(ca, options));
   await waitFor('the API server is ready', () => kubectl(['get', '--raw', '/readyz']), {
     timeoutMs: 120_000,
     stepMs: 200,
     context: () => api.log().slice(-3_000),
   });
   const manager = await kubeconfig('system:kube-controller-manager');
-  start(controllerManagerArgv(ca, manager));
+  start(controllerManagerArgv(ca, manager, options.dualStack));
   const scheduler = await kubeconfig('system:kube-scheduler');
   const alone = ['--leader-elect=false', '--bind-address=127.0.0.1'];
   start([judge('kube-scheduler'), `--kubeconfig=${scheduler}`, ...alone]);
@@ -130,10 +134,13 @@ const etcdArgv = (folder: string): readonly string[] => [
   ...['--initial-cluster=default=http://127.0.0.1:2380'],
 ];
 
-async function apiServerArgv(ca: Ca, address: string, host: string): Promise<readonly string[]> {
+async function apiServerArgv(
+  ca: Ca,
+  { address, url, dualStack }: ControlPlaneOptions,
+): Promise<readonly string[]> {
   const server = await ca.issue({
     name: 'kube-apiserver',
-    ips: ['127.0.0.1', address, host, serviceRange.replace(/0\/16$/, '1')],
+    ips: ['127.0.0.1', address, new URL(url).hostname, serviceRange.replace(/0\/16$/, '1')],
     dns: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'],
   });
   const client = await ca.issue({ name: 'apiserver-kubelet', organization: 'system:masters' });
@@ -141,7 +148,7 @@ async function apiServerArgv(ca: Ca, address: string, host: string): Promise<rea
   return [
     ...[judge('kube-apiserver'), '--etcd-servers=http://127.0.0.1:2379'],
     ...['--bind-address=0.0.0.0', `--advertise-address=${address}`, '--secure-port=6443'],
-    ...[`--service-cluster-ip-range=${serviceRange}`, '--allow-privileged=true'],
+    ...[`--service-cluster-ip-range=${services(dualStack)}`, '--allow-privileged=true'],
     ...['--authorization-mode=Node,RBAC', '--enable-admission-plugins=NodeRestriction'],
     ...[`--client-ca-file=${ca.certFile}`, `--kubelet-certificate-authority=${ca.certFile}`],
     ...[`--tls-cert-file=${server.certFile}`, `--tls-private-key-file=${server.keyFile}`],
@@ -155,10 +162,20 @@ async function apiServerArgv(ca: Ca, address: string, host: string): Promise<rea
   ];
 }
 
-const controllerManagerArgv = (ca: Ca, kubeconfig: string): readonly string[] => [
+const services = (dualStack: boolean): string =>
+  dualStack ? `${serviceRange},${serviceRange6}` : serviceRange;
+
+const controllerManagerArgv = (
+  ca: Ca,
+  kubeconfig: string,
+  dualStack: boolean,
+): readonly string[] => [
   ...[judge('kube-controller-manager'), `--kubeconfig=${kubeconfig}`],
   ...['--leader-elect=false', '--bind-address=127.0.0.1', '--use-service-account-credentials'],
-  ...['--allocate-node-cidrs', `--cluster-cidr=${podRange}`, '--node-cidr-mask-size=24'],
-  ...[`--service-cluster-ip-range=${serviceRange}`, `--root-ca-file=${ca.certFile}`],
+  ...['--allocate-node-cidrs', '--node-cidr-mask-size-ipv4=24'],
+  ...(dualStack
+    ? [`--cluster-cidr=${podRange},${podRange6}`, '--node-cidr-mask-size-ipv6=64']
+    : [`--cluster-cidr=${podRange}`]),
+  ...[`--service-cluster-ip-range=${services(dualStack)}`, `--root-ca-file=${ca.certFile}`],
   `--service-account-private-key-file=${join(ca.certFile, '..', 'service-accounts.key')}`,
 ];

@@ -8,7 +8,7 @@ import type { NodeOptions } from '../node.ts';
 import { repositoryRoot } from '../repository.ts';
 import { waitFor } from '../scope.ts';
 import type { Cluster } from './cluster.ts';
-import { podRange, serviceRange } from './control-plane.ts';
+import { podRange, podRange6, serviceRange, serviceRange6 } from './control-plane.ts';
 import { cniPlugin } from './judges.ts';
 
 const plugin = join(repositoryRoot, 'cni-plugin/shim/build/evio-cni');
@@ -25,21 +25,15 @@ const podsOf = (kubernetes: object): Config => ({
       lab: {
         Mode: 'routed',
         Kubernetes: kubernetes,
-        ClusterCIDRs: [podRange],
-        ServiceCIDRs: [serviceRange],
+        ClusterCIDRs: [podRange, podRange6],
+        ServiceCIDRs: [serviceRange, serviceRange6],
       },
     },
   },
 });
 
-/**
- * Pod ranges from Kubernetes. The control plane has no pods, but pods reach it by their own
- * addresses, so it takes part with a range of its own.
- */
+/** Pod ranges from Kubernetes. The control plane has no pods and no such section. */
 export const evioCni = {
-  controlConfig: {
-    Cni: { Overlays: { lab: { PodCIDRs: ['10.244.250.0/24'], ClusterCIDRs: [podRange] } } },
-  },
   workerConfig: (name: string, kubeconfig: string): Config =>
     podsOf({ Kubeconfig: kubeconfig, NodeName: name }),
   /** In a pod of the DaemonSet: with the rights of its service account. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Child } from '../child.ts';
 import { waitFor } from '../scope.ts';
 import type { ControlPlane } from './control-plane.ts';
-import { podRange } from './control-plane.ts';
+import { podRange, podRange6 } from './control-plane.ts';
 import { judge } from './judges.ts';
 import type { Machine } from './machine.ts';
 
@@ -34,6 +34,7 @@ export interface Worker {
 
 export interface WorkerOptions {
   readonly address: string;
+  readonly address6?: string;
   readonly proxyMode: ProxyMode;
 }
 
@@ -55,7 +56,7 @@ export async function startWorker(
     });
     return child;
   };
-  const kubeletArgv = await prepareKubelet(machine, control, options.address);
+  const kubeletArgv = await prepareKubelet(machine, control, options);
   const importImage: Worker['importImage'] = async (archive) => {
     const argv = ['ctr', '--namespace=k8s.io', 'images', 'import', archive];
     await lab.exec(name, argv, { timeoutMs: 120_000 });
@@ -93,11 +94,12 @@ export function putFile(machine: Machine, path: string, text: string): void {
 async function prepareKubelet(
   machine: Machine,
   control: ControlPlane,
-  address: string,
+  { address, address6 }: WorkerOptions,
 ): Promise<readonly string[]> {
+  const addresses = address6 === undefined ? [address] : [address, address6];
   const name = nodeNameOf(machine.name);
   const { ca } = control;
-  const serving = await ca.issue({ name: `kubelet-${name}`, ips: [address], dns: [name] });
+  const serving = await ca.issue({ name: `kubelet-${name}`, ips: addresses, dns: [name] });
   const kubeconfig = await control.kubeconfig(`system:node:${name}`, 'system:nodes');
   const config = {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -126,21 +128,21 @@ async function prepareKubelet(
   writeFileSync(file, JSON.stringify(config));
   return [
     ...[judge('kubelet'), '--config=/var/lib/kubelet/config.yaml', `--kubeconfig=${kubeconfig}`],
-    ...[`--hostname-override=${name}`, `--node-ip=${address}`, '--v=2'],
+    ...[`--hostname-override=${name}`, `--node-ip=${addresses.join()}`, '--v=2'],
   ];
 }
 
 async function prepareProxy(
   machine: Machine,
   control: ControlPlane,
-  { proxyMode }: WorkerOptions,
+  { proxyMode, address6 }: WorkerOptions,
 ): Promise<readonly string[]> {
   const kubeconfig = await control.kubeconfig('system:kube-proxy', `proxies-of-${machine.name}`);
   const config = {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
     kind: 'KubeProxyConfiguration',
     mode: proxyMode,
-    clusterCIDR: podRange,
+    clusterCIDR: address6 === undefined ? podRange : `${podRange},${podRange6}`,
     hostnameOverride: nodeNameOf(machine.name),
     clientConnection: { kubeconfig },
     // The machine's table is a namespace's: its size may not be set there.

@@ -13,6 +13,7 @@ import { judgeImage, type Worker } from './worker.ts';
 export interface Pod {
   readonly name: string;
   readonly address: string;
+  readonly address6: string | null;
   readonly worker: Worker;
 }
 
@@ -28,7 +29,10 @@ const Pods = z.object({
     z.object({
       metadata: z.object({ name: z.string() }),
       spec: z.object({ nodeName: z.string() }),
-      status: z.object({ podIP: z.string() }),
+      status: z.object({
+        podIP: z.string(),
+        podIPs: z.array(z.object({ ip: z.string() })),
+      }),
     }),
   ),
 });
@@ -61,6 +65,7 @@ const webPod = {
         image: judgeImage,
         imagePullPolicy: 'Never',
         command: ['sh', '-c', serve],
+        ports: [{ containerPort: 80, hostPort: 8081 }],
         readinessProbe: { httpGet: { port: 80, path: '/' }, periodSeconds: 1 },
       },
     ],
@@ -102,7 +107,9 @@ export async function deploy(cluster: Cluster): Promise<Workload> {
   const podOn = (worker: Worker): Pod => {
     const found = items.find(({ spec }) => spec.nodeName === worker.name);
     if (found === undefined) throw new Error(`no pod on ${worker.name}: ${listed}`);
-    return { name: found.metadata.name, address: found.status.podIP, worker };
+    const { podIP: address, podIPs } = found.status;
+    const address6 = podIPs.find(({ ip }) => ip.includes(':'))?.ip ?? null;
+    return { name: found.metadata.name, address, address6, worker };
   };
   const service = await cluster.kubectl(['get', 'service', 'web', '-o', 'json']);
   const { spec } = Service.parse(JSON.parse(service));
@@ -234,6 +241,40 @@ export async function checkService(cluster: Cluster, work: Workload): Promise<vo
     await bothAnswer(`NodePort, ${mode}`, () =>
       machine.lab.exec(outside, curl(`${pod.worker.address}:${nodePort}`)),
     );
+  }
+}
+
+/**
+ * What leaves the cluster comes back: nobody outside knows a way to a pod. And a hostPort, by the
+ * chained plugin portmap, reaches the pod of that host.
+ */
+export async function checkOutside(cluster: Cluster, { pods }: Workload): Promise<void> {
+  const { lab, sites, publicAddress } = cluster.scene;
+  const outside = sites[2]?.host ?? '';
+  for (const pod of pods) {
+    const argv = ['ping', '-n', '-c', '3', '-i', '0.2', publicAddress];
+    assert.match(await inPod(cluster, pod, argv), / 3 received/);
+    const answer = await lab.exec(outside, curl(`${pod.worker.address}:8081`));
+    assert.equal(answer.trim(), pod.name);
+  }
+}
+
+/** Pod to pod by IPv6: the largest packet, and TCP. */
+export async function checkDualStack(
+  cluster: Cluster,
+  { pods }: Workload,
+  mtu: number,
+): Promise<void> {
+  for (const [from, to] of bothWays(pods)) {
+    const target = to.address6;
+    assert.ok(target !== null && from.address6 !== null, 'a pod has no IPv6 address');
+    const headers = 40 + 8; // IPv6 and ICMPv6
+    const probe = ['ping', '-6', '-n', '-c', '3', '-i', '0.1', '-M', 'do'];
+    const sized = [...probe, '-s', `${mtu - headers}`, target];
+    assert.match(await inPod(cluster, from, sized), / 3 received/);
+    const stream = ['iperf3', '-6', '-c', target, '-n', '1M', '-J'];
+    const report = Report.parse(JSON.parse(await inPod(cluster, from, stream)));
+    assert.ok(report.end.sum_received.bits_per_second > 0);
   }
 }
 
