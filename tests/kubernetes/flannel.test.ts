@@ -14,10 +14,8 @@ import {
   checkOutside,
   checkPodToPod,
   checkService,
+  compareSpeeds,
   deploy,
-  describeSpeed,
-  measureHosts,
-  measurePods,
   undeploy,
 } from '../support/kubernetes/workload.ts';
 
@@ -39,11 +37,8 @@ async function judgeBackend(cluster: Cluster, backend: FlannelBackend): Promise<
   await checkApiFromPods(cluster, work);
   await checkOutside(cluster, work);
   await checkKubectl(cluster, work);
-  const hosts = await measureHosts(cluster);
-  const pods = await measurePods(cluster, work);
-  process.stdout.write(
-    `flannel ${backend}: MTU ${mtu}; hosts ${describeSpeed(hosts)}, pods ${describeSpeed(pods)}\n`,
-  );
+  const speeds = await compareSpeeds(cluster, work);
+  process.stdout.write(`flannel ${backend}: MTU ${mtu}; ${speeds.line}\n`);
   await undeploy(cluster);
   await flannel.stop();
 }

@@ -306,19 +306,16 @@ const Report = z.object({
 });
 
 /** TCP in Mbit/s, each way. */
-export interface Speed {
+interface Speed {
   readonly there: number;
   readonly back: number;
 }
 
-export const describeSpeed = ({ there, back }: Speed): string =>
-  `${there.toFixed(0)} and ${back.toFixed(0)} Mbit/s`;
-
 /** Between the pods. */
-export async function measurePods(
+async function measurePods(
   cluster: Cluster,
   { pods: [from, to] }: Workload,
-  seconds = 3,
+  seconds: number,
 ): Promise<Speed> {
   const run = async (more: readonly string[]): Promise<number> => {
     const argv = ['iperf3', '-J', '-c', to.address, '-t', `${seconds}`, ...more];
@@ -328,13 +325,38 @@ export async function measurePods(
   return { there: await run([]), back: await run(['-R']) };
 }
 
-/** Between the workers themselves over the overlay, for comparison in the same run. */
-export async function measureHosts(cluster: Cluster, seconds = 3): Promise<Speed> {
+/** Between the workers themselves over the overlay. */
+async function measureHosts(cluster: Cluster, seconds: number): Promise<Speed> {
   const [from, to] = cluster.workers;
   const pair = { from: from.machine.name, to: to.machine.name, address: to.address, seconds };
   const { lab } = cluster.scene;
   const there = await iperf(lab, pair);
   return { there: there.mbps, back: (await iperf(lab, { ...pair, reverse: true })).mbps };
+}
+
+/**
+ * TCP between pods beside TCP between their hosts, both over the overlay, in turns: what else runs
+ * on this machine then troubles both. A line for people, and pods ÷ hosts.
+ */
+export async function compareSpeeds(
+  cluster: Cluster,
+  work: Workload,
+): Promise<{ readonly line: string; readonly ratio: number }> {
+  const [hosts, pods]: [Speed[], Speed[]] = [[], []];
+  for (let round = 0; round < 3; round += 1) {
+    hosts.push(await measureHosts(cluster, 2));
+    pods.push(await measurePods(cluster, work, 2));
+  }
+  const mean = (runs: readonly Speed[], way: keyof Speed): number =>
+    runs.reduce((sum, speed) => sum + speed[way], 0) / runs.length;
+  const show = (runs: readonly Speed[]): string =>
+    `${mean(runs, 'there').toFixed(0)} and ${mean(runs, 'back').toFixed(0)} Mbit/s`;
+  const both = (runs: readonly Speed[]): number => mean(runs, 'there') + mean(runs, 'back');
+  const ratio = both(pods) / both(hosts);
+  return {
+    line: `hosts ${show(hosts)}, pods ${show(pods)}: ${ratio.toFixed(2)} of the hosts`,
+    ratio,
+  };
 }
 
 const bothWays = ([a, b]: readonly [Pod, Pod]): readonly (readonly [Pod, Pod])[] => [
