@@ -119,7 +119,10 @@ export async function startCluster(scope: Scope, options: ClusterOptions = {}): 
   for (const { name, kubelet } of workers) {
     await waitFor(
       `node ${name} has a pod range`,
-      () => control.kubectl(['get', 'node', name, '-o', 'jsonpath={.spec.podCIDR}']),
+      async () => {
+        const args = ['get', 'node', name, '-o', 'jsonpath={.spec.podCIDR}'];
+        return (await control.kubectl(args)) !== '';
+      },
       { timeoutMs: 60_000, stepMs: 200, context: () => kubelet.log().slice(-3_000) },
     );
   }
