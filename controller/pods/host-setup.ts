@@ -23,6 +23,7 @@ import {
   forwardPackets,
   loadRules,
   runIp,
+  type Sysctls,
   seeDevices,
   seeRoutes,
   sendNoRedirects,
@@ -46,6 +47,7 @@ export interface HostWish {
 
 export interface HostSetupDeps {
   readonly exec: Exec;
+  readonly sysctls: Sysctls;
   readonly log: Logger;
   readonly self: NodeId;
   readonly overlay: OverlayId;
@@ -87,12 +89,15 @@ export class HostSetup {
 
   /** Throws what the host refuses. Returns whether the bridge was made, and so has no ports yet. */
   async apply(wish: HostWish, { devices }: HostView): Promise<boolean> {
-    const { log } = this.#deps;
+    const { log, sysctls } = this.#deps;
     const seen = devices.find(({ name }) => name === wish.bridge);
     if (wish.own.length > 0) {
       await this.#applyBridge(wish, seen);
       const hasIpv6 = wish.own.some(({ family }) => family === 6);
-      const unset = [...(await forwardPackets(hasIpv6)), ...(await sendNoRedirects(wish.holder))];
+      const unset = [
+        ...(await forwardPackets(sysctls, hasIpv6)),
+        ...(await sendNoRedirects(sysctls, wish.holder)),
+      ];
       for (const error of unset) log.warn('the host may not forward for pods', { error });
     }
     await this.#applyRoutes(wish);

@@ -72,13 +72,13 @@ export class OverlayPods {
       range,
       what: 'the services',
     }));
-    const { exec, self } = deps;
+    const { exec, self, sysctls } = deps;
     const { overlay } = config;
     this.#own = new OwnRanges(config, deps, this.#log, () => {
       this.#input({ kind: 'tick' });
       this.#refresh();
     });
-    this.#host = new HostSetup({ exec, self, overlay, log: this.#log });
+    this.#host = new HostSetup({ exec, sysctls, self, overlay, log: this.#log });
   }
 
   start(): void {
