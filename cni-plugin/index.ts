@@ -12,8 +12,9 @@ import type { CniRequest } from '../controller/local-api/schema.ts';
 import { isNetns, readBootId, setMtu } from './attach.ts';
 import { type AttachmentRecord, AttachmentStore } from './ipam.ts';
 import type { PodNetworks } from './network.ts';
+import { reconcile } from './reconcile.ts';
 import { type CniAnswer, Skeleton } from './skel.ts';
-import { reconcile, type VerbDeps } from './verbs.ts';
+import type { VerbDeps } from './verbs.ts';
 
 export type { PodNetwork, PodNetworks, PodRange } from './network.ts';
 export type { CniAnswer } from './skel.ts';

@@ -4,7 +4,9 @@
  * "Parameters"); what a verb does is in `verbs.ts`.
  */
 import type { CniRequest } from '../controller/local-api/schema.ts';
+import { check } from './check.ts';
 import { CniError, cniCodes, toCniError } from './cni-error.ts';
+import { collect } from './reconcile.ts';
 import {
   type Command,
   checkContainerId,
@@ -13,7 +15,7 @@ import {
   parseNetConf,
   versions,
 } from './schema.ts';
-import { add, check, collect, del, keyOf, status, type VerbCall, type VerbDeps } from './verbs.ts';
+import { add, del, keyOf, status, type VerbCall, type VerbDeps } from './verbs.ts';
 
 /** What the executable prints, and whether it exits with 0. */
 export interface CniAnswer {

@@ -1,24 +1,14 @@
 /**
- * ADD, DEL, CHECK, GC and STATUS of the CNI specification. Owns their order: first the record, then
- * the kernel, then the answer; back in reverse. One attachment is worked on by one call at a time,
- * which the caller sees to.
+ * ADD, DEL and STATUS of the CNI specification. Owns their order: first the record, then the kernel,
+ * then the answer; back in reverse. One attachment is worked on by one call at a time, which the
+ * caller sees to.
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import type { Exec } from '../base/exec.ts';
 import type { OverlayId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
-import {
-  attach,
-  checkNetns,
-  defaultRoutesIn,
-  detach,
-  hostLinks,
-  type IpLink,
-  isNetns,
-  join,
-  linkIn,
-} from './attach.ts';
+import { attach, checkNetns, detach, isNetns, linkIn } from './attach.ts';
 import { CniError, toCniError } from './cni-error.ts';
 import {
   aliasOf,
@@ -181,74 +171,6 @@ export async function release(
   deps.store.remove(record.key);
 }
 
-/** Throws what differs between the result of ADD and what is there. */
-export async function check(deps: VerbDeps, call: VerbCall): Promise<void> {
-  const { conf, ifname, netns } = call;
-  const expected = conf.prevResult ?? null;
-  if (expected === null) throw new CniError('invalid-config', 'prevResult: is required for CHECK');
-  checkNetns(netns);
-  const key = keyOf(conf.name, call.containerId, ifname);
-  const record = deps.store.get(key);
-  if (record === undefined) throw differs(`container ${call.containerId} is not attached`);
-  const [host, inside] = await Promise.all([
-    linkIn(deps.exec, '', record.hostInterface),
-    linkIn(deps.exec, netns, ifname),
-  ]);
-  if (host === null) throw differs(`interface ${record.hostInterface} is not on the host`);
-  if (host.master !== record.bridge) {
-    throw differs(`interface ${record.hostInterface} is not a port of ${record.bridge}`);
-  }
-  if (inside === null) throw differs(`interface ${ifname} is not in ${netns}`);
-  if (inside.flags?.includes('UP') !== true) throw differs(`interface ${ifname} is down`);
-  if (inside.address !== record.mac)
-    throw differs(`interface ${ifname} has mac ${inside.address}, not ${record.mac}`);
-  const present = new Set(inside.addr_info?.map((a) => `${a.local}/${a.prefixlen}`));
-  for (const { address } of ownIps(expected, ifname)) {
-    if (!present.has(address))
-      throw differs(`interface ${ifname} does not have address ${address}`);
-  }
-  for (const { gateway } of record.addresses) {
-    const routes = await defaultRoutesIn(deps.exec, netns, gateway.includes(':') ? 6 : 4);
-    if (!routes.some((route) => route.gateway === gateway))
-      throw differs(`no default route via ${gateway}`);
-  }
-  const type = delegatedType(conf);
-  if (type !== null) await delegate(type, callOf('CHECK', call), call.config);
-}
-
-const differs = (what: string): CniError => new CniError('check-failed', what);
-
-/** The addresses of a result that are of our interface: others of the chain may have added theirs. */
-function ownIps(result: PluginResult, ifname: string): readonly { readonly address: string }[] {
-  const index = result.interfaces?.findLastIndex(
-    (each) => each.name === ifname && (each.sandbox ?? '') !== '',
-  );
-  return (result.ips ?? []).filter((ip) => ip.interface === undefined || ip.interface === index);
-}
-
-/** Releases what is not among the valid attachments. Without a list only what is dead goes. */
-export async function collect(
-  deps: VerbDeps,
-  call: VerbCall,
-  isBusy: (key: string) => boolean,
-): Promise<void> {
-  const { conf } = call;
-  const given = conf['cni.dev/valid-attachments'] ?? conf['cni.dev/attachments'] ?? null;
-  const valid =
-    given === null ? null : new Set(given.map((a) => keyOf(conf.name, a.containerID, a.ifname)));
-  const failures: unknown[] = [];
-  if (valid !== null) {
-    for (const record of deps.store.list().filter((each) => each.network === conf.name)) {
-      if (valid.has(record.key) || isBusy(record.key)) continue;
-      await release(deps, record, null).catch((error: unknown) => failures.push(error));
-    }
-  }
-  await reconcile(deps, isBusy);
-  const type = delegatedType(conf);
-  if (type !== null && valid !== null) await delegate(type, callOf('GC', call), call.config);
-  if (failures.length > 0) throw failures[0];
-}
-
 /** Whether ADD would succeed now. 50: no; 51: and what is attached is cut off too. */
 export async function status(deps: VerbDeps, call: VerbCall): Promise<void> {
   const { conf } = call;
@@ -267,66 +189,6 @@ export async function status(deps: VerbDeps, call: VerbCall): Promise<void> {
       'not-available',
       `no address is free in a range of overlay ${network.overlay}`,
     );
-  }
-}
-
-/**
- * Brings records and kernel together: frees what ADD had begun when we ended, and what no namespace
- * holds any more; removes interfaces of ours that nobody knows. Returns how many were released.
- * A record lives as long as its interface or its namespace is there.
- */
-export async function reconcile(deps: VerbDeps, isBusy: (key: string) => boolean): Promise<number> {
-  const links = await hostLinks(deps.exec);
-  const present = new Set(links.map(({ ifname }) => ifname));
-  let released = 0;
-  for (const record of deps.store.list()) {
-    if (isBusy(record.key)) continue;
-    const isOfThisBoot = record.bootId === deps.bootId;
-    const isBegun = record.state === 'adding';
-    const lives = isOfThisBoot && (present.has(record.hostInterface) || isNetns(record.netns));
-    if (lives && !isBegun) continue;
-    try {
-      await release(deps, record, null);
-      released += 1;
-      deps.log.info('attachment released', {
-        device: record.hostInterface,
-        name: record.pod?.name ?? record.containerId,
-        reason: isBegun ? 'it was never answered' : 'its namespace is gone',
-      });
-    } catch (error) {
-      deps.log.warn('attachment not released', {
-        device: record.hostInterface,
-        error: toCniError(error).message,
-      });
-    }
-  }
-  await putBack(deps, links);
-  const known = new Set(deps.store.list().map(({ hostInterface }) => hostInterface));
-  for (const { ifname, ifalias } of links) {
-    const key = /^evio:cni:([0-9a-f]{64})$/.exec(ifalias ?? '')?.[1];
-    if (key === undefined || known.has(ifname) || isBusy(key) || deps.store.get(key) !== undefined)
-      continue;
-    await detach(deps.exec, ifname);
-    deps.log.info('interface of no attachment removed', { device: ifname });
-  }
-  return released;
-}
-
-/** A bridge that was removed and made again has lost its ports: the pods' are put back. */
-async function putBack(deps: VerbDeps, links: readonly IpLink[]): Promise<void> {
-  for (const { hostInterface, bridge } of deps.store.list()) {
-    const link = links.find(({ ifname }) => ifname === hostInterface);
-    if (link === undefined || link.master === bridge) continue;
-    try {
-      await join(deps.exec, hostInterface, bridge);
-      deps.log.info('interface put back on its bridge', { device: hostInterface });
-    } catch (error) {
-      // The bridge may not be there yet; the next time it is.
-      deps.log.debug('interface not put back', {
-        device: hostInterface,
-        error: toCniError(error).details,
-      });
-    }
   }
 }
 
@@ -358,12 +220,13 @@ function delegatedAddresses(type: string, given: PluginResult, network: PodNetwo
   return addresses;
 }
 
-const delegatedType = (conf: NetConf): string | null => {
+/** The address plugin that is not ours, or null. */
+export const delegatedType = (conf: NetConf): string | null => {
   const type = conf.ipam?.type;
   return type === undefined || type === 'evio' || type === conf.type ? null : type;
 };
 
-const callOf = (command: string, call: VerbCall): DelegateCall => ({
+export const callOf = (command: string, call: VerbCall): DelegateCall => ({
   command,
   containerId: call.containerId,
   netns: call.netns,

@@ -24,7 +24,7 @@ import {
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
 import { attachable, podsReply } from './pod-networks.ts';
-import { createPods, type PodsConfig } from './pods/index.ts';
+import { createPods, hostSysctls, type PodsConfig } from './pods/index.ts';
 import { createRingStatus } from './ring-status.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
@@ -130,6 +130,7 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
   const pods = createPods({
     port: bus.port('pods'),
     exec,
+    sysctls: hostSysctls,
     clock,
     random: Math.random,
     log: log.child('pods'),

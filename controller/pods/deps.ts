@@ -7,6 +7,7 @@ import type { Exec } from '../../base/exec.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Port } from '../bus.ts';
+import type { Sysctls } from './host.ts';
 import type { KubernetesSource } from './kubernetes.ts';
 
 /** Where this node's ranges come from. */
@@ -37,6 +38,7 @@ export interface PodsConfig {
 export interface PodsDeps {
   readonly port: Port<'pods'>;
   readonly exec: Exec;
+  readonly sysctls: Sysctls;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;

@@ -86,19 +86,42 @@ export async function loadRules(exec: Exec, rules: string): Promise<void> {
   }
 }
 
+/** Settings of the kernel below /proc/sys/net, so that tests need not change those of a machine. */
+export interface Sysctls {
+  /** Empty where the kernel has no such setting. */
+  read(name: string): Promise<string>;
+  /** Throws where it may only be read, as in a container. */
+  write(name: string, value: string): Promise<void>;
+  /** Names of the devices that IPv6 knows. */
+  devices(): Promise<readonly string[]>;
+}
+
+export const hostSysctls: Sysctls = {
+  read: (name) =>
+    readFile(`/proc/sys/net/${name}`, 'utf8').then(
+      (text) => text.trim(),
+      () => '', // the kernel has no such family
+    ),
+  write: (name, value) => writeFile(`/proc/sys/net/${name}`, value),
+  devices: () => readdir('/proc/sys/net/ipv6/conf').catch(() => []),
+};
+
 /**
  * Makes the host a router. IPv6 then ignores router advertisements where it obeyed them, which may
  * be how this host got its own default route: there it goes on to obey. Returns what could not be
- * set, as in a container whose /proc/sys may only be read: the host may forward for another reason.
+ * set: the host may forward for another reason.
  */
-export async function forwardPackets(hasIpv6: boolean): Promise<readonly string[]> {
-  const missing = [await setSysctl('ipv4/ip_forward', '1')];
-  if (hasIpv6 && (await readSysctl('ipv6/conf/all/forwarding')) !== '1') {
-    for (const device of await readdir('/proc/sys/net/ipv6/conf').catch(() => [])) {
+export async function forwardPackets(
+  sysctls: Sysctls,
+  hasIpv6: boolean,
+): Promise<readonly string[]> {
+  const missing = [await set(sysctls, 'ipv4/ip_forward', '1')];
+  if (hasIpv6 && (await sysctls.read('ipv6/conf/all/forwarding')) !== '1') {
+    for (const device of await sysctls.devices()) {
       const name = `ipv6/conf/${device}/accept_ra`;
-      if ((await readSysctl(name)) === '1') missing.push(await setSysctl(name, '2'));
+      if ((await sysctls.read(name)) === '1') missing.push(await set(sysctls, name, '2'));
     }
-    missing.push(await setSysctl('ipv6/conf/all/forwarding', '1'));
+    missing.push(await set(sysctls, 'ipv6/conf/all/forwarding', '1'));
   }
   return missing.filter((each) => each !== null);
 }
@@ -108,23 +131,20 @@ export async function forwardPackets(hasIpv6: boolean): Promise<readonly string[
  * take another way, which only this host's translation makes. The kernel ORs the setting of `all`
  * with the device's own, which the others keep.
  */
-export async function sendNoRedirects(device: string): Promise<readonly string[]> {
+export async function sendNoRedirects(
+  sysctls: Sysctls,
+  device: string,
+): Promise<readonly string[]> {
   const names = ['all/send_redirects', `${device}/send_redirects`, `${device}/accept_redirects`];
   const missing: (string | null)[] = [];
-  for (const name of names) missing.push(await setSysctl(`ipv4/conf/${name}`, '0'));
+  for (const name of names) missing.push(await set(sysctls, `ipv4/conf/${name}`, '0'));
   return missing.filter((each) => each !== null);
 }
 
-const readSysctl = (name: string): Promise<string> =>
-  readFile(`/proc/sys/net/${name}`, 'utf8').then(
-    (text) => text.trim(),
-    () => '', // not there: the kernel has no such family
-  );
-
 /** Null, or what is missing, in words. */
-async function setSysctl(name: string, value: string): Promise<string | null> {
-  if ((await readSysctl(name)) === value) return null;
-  return writeFile(`/proc/sys/net/${name}`, value).then(
+async function set(sysctls: Sysctls, name: string, value: string): Promise<string | null> {
+  if ((await sysctls.read(name)) === value) return null;
+  return sysctls.write(name, value).then(
     () => null,
     (error: unknown) => `net/${name} cannot be set to ${value}: ${messageOf(error)}`,
   );

@@ -3,10 +3,10 @@
  * order: ranges are known, then the host is set up, then they are announced. Decides by `core/`.
  */
 import {
-  type Address,
   contains,
   formatAddress,
   formatRange,
+  overlaps,
   parseInterface,
   type Range,
   rangeOf,
@@ -17,18 +17,8 @@ import { messageOf } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { DeviceSummary } from '../events.ts';
-import { chooseClaim, isClaimOf, type Pool, parseRanges, yieldsTo } from './core/claims.ts';
-import {
-  masqueradeRules,
-  planBridged,
-  planPodBridge,
-  planRoutes,
-  podBridgeName,
-  type RouteWish,
-  rangesOn,
-  routeKey,
-  type SeenDevice,
-} from './core/host-plan.ts';
+import { parseRanges, yieldsTo } from './core/claims.ts';
+import { podBridgeName, type RouteWish } from './core/host-plan.ts';
 import {
   isLive,
   type MembersInput,
@@ -41,16 +31,8 @@ import {
   type Surroundings,
 } from './core/members.ts';
 import { type PodsConfig, type PodsDeps, times } from './deps.ts';
-import {
-  forwardPackets,
-  loadRules,
-  runIp,
-  seeDevices,
-  seeRoutes,
-  sendNoRedirects,
-} from './host.ts';
-import { followNode } from './kubernetes.ts';
-import { readRanges, writeRanges } from './range-file.ts';
+import { gatewayOf, HostSetup } from './host-setup.ts';
+import { OwnRanges } from './own-ranges.ts';
 
 /** MTU before a device is known; pods are attached only afterwards. */
 const noMtu = 1_280;
@@ -64,8 +46,8 @@ export class OverlayPods {
   readonly #services: readonly Reserved[];
   #members: MembersState = noMembers;
   readonly #linked = new Set<NodeId>();
-  #own: readonly Range[] = [];
-  #problem: string | null;
+  readonly #own: OwnRanges;
+  readonly #host: HostSetup;
   /** What the host refused, until it does not any more. */
   #hostProblem: string | null = 'the host is not set up yet';
   #device: DeviceSummary | null = null;
@@ -74,10 +56,7 @@ export class OverlayPods {
   #onlineAtMs: number | null = null;
   /** Of the host, without what is ours. */
   #hostRanges: readonly Reserved[] = [];
-  /** Ranges of routes that an earlier run left, until their members have said so or time is up. */
-  #inherited: Set<string> | null = null;
   #announced = '';
-  #rules = '';
   #work: Promise<void> = Promise.resolve();
   #isDirty = false;
   #lookedAtMs = 0;
@@ -93,22 +72,18 @@ export class OverlayPods {
       range,
       what: 'the services',
     }));
-    this.#problem = this.#isWithoutPods
-      ? 'this node has no pods: PodCIDRs is empty'
-      : `the pod ranges of this node are not known yet (${source.kind})`;
+    const { exec, self, sysctls } = deps;
+    const { overlay } = config;
+    this.#own = new OwnRanges(config, deps, this.#log, () => {
+      this.#input({ kind: 'tick' });
+      this.#refresh();
+    });
+    this.#host = new HostSetup({ exec, sysctls, self, overlay, log: this.#log });
   }
 
   start(): void {
-    const { clock, stateDirectory } = this.#deps;
-    const { source, overlay } = this.config;
-    if (this.#isWithoutPods) this.#refresh();
-    else if (source.kind === 'config') this.#setOwn(parseRanges(source.ranges));
-    else {
-      const before = parseRanges(readRanges(stateDirectory, overlay));
-      const isGood = source.kind === 'kubernetes' || isClaimOf(this.#pool, before);
-      if (isGood && before.length > 0) this.#setOwn(before);
-    }
-    if (source.kind === 'kubernetes') this.#follow(source);
+    const { clock } = this.#deps;
+    this.#own.start(this.#over.signal);
     every(clock, times.tickMs, this.#over.signal, () => {
       this.#input({ kind: 'tick' });
       if (clock.now() - this.#lookedAtMs >= times.lookEveryMs) this.#refresh();
@@ -119,14 +94,7 @@ export class OverlayPods {
     this.#over.abort();
     await this.#work;
     const { overlay, autoDelete } = this.config;
-    if (!autoDelete || this.#deps.attached(overlay) > 0) return;
-    // What pods of the next start need is made again then.
-    const { exec } = this.#deps;
-    const devices = await seeDevices(exec);
-    const name = podBridgeName(overlay);
-    if (devices.some((each) => each.name === name))
-      await runIp(exec, [['link', 'delete', 'dev', name]]);
-    if (this.#rules !== '') await loadRules(exec, masqueradeRules(overlay, [], []));
+    if (autoDelete && this.#deps.attached(overlay) === 0) await this.#host.remove();
   }
 
   deviceReady(device: DeviceSummary): void {
@@ -187,7 +155,7 @@ export class OverlayPods {
       source: this.config.source.kind,
       bridge: bridge ?? podBridgeName(overlay),
       mtu: this.#mtu,
-      own: this.#own.map((range) => ({
+      own: this.#own.ranges.map((range) => ({
         range,
         gateway: formatAddress(gatewayOf(range)),
         onLink: mode === 'routed' ? range.length : this.#onLink(range),
@@ -224,7 +192,7 @@ export class OverlayPods {
     if (this.#device === null) return `the device of overlay ${this.config.overlay} does not stand`;
     if (this.config.mode === 'bridged' && this.#bridge === null)
       return 'mode bridged needs a Linux bridge (BridgeProvider LXBR)';
-    return this.#problem ?? this.#hostProblem;
+    return this.#own.problem ?? this.#hostProblem;
   }
 
   /** The bridge that pods are ports of; null where there is none for the mode. */
@@ -234,12 +202,6 @@ export class OverlayPods {
     return this.#device?.provider === 'lxbr'
       ? (this.#device.appBridge ?? this.#device.bridge)
       : null;
-  }
-
-  /** The operator gave it no range: it has no pods, and knows where the others' are. */
-  get #isWithoutPods(): boolean {
-    const { source } = this.config;
-    return source.kind === 'config' && source.ranges.length === 0;
   }
 
   /** The device that holds this host's addresses in the overlay. */
@@ -253,16 +215,10 @@ export class OverlayPods {
     return whole?.length ?? range.length;
   }
 
-  get #pool(): Pool {
-    const { source } = this.config;
-    if (source.kind !== 'pool') return { ranges: [], nodeLength: { 4: 32, 6: 128 } };
-    return { ranges: parseRanges(source.pool), nodeLength: source.nodeLength };
-  }
-
   get #surroundings(): Surroundings {
     return {
       self: this.#deps.self,
-      own: this.#own,
+      own: this.#own.ranges,
       links: this.#links,
       cluster: this.#cluster,
       reserved: [...this.#services, ...this.#hostRanges],
@@ -295,65 +251,21 @@ export class OverlayPods {
 
   /** Another node claims what we do: the one of us with the higher id looks for another. */
   #giveWay(): void {
-    if (this.config.source.kind !== 'pool' || this.#own.length === 0) return;
+    if (this.config.source.kind !== 'pool' || this.#own.ranges.length === 0) return;
     const { self } = this.#deps;
     const rival = this.#members.refused.find(({ isOurs, node }) => isOurs && yieldsTo(self, node));
     if (rival === undefined) return;
-    this.#log.warn('pod range given up', {
-      peer: rival.node,
-      address: rival.what,
-      reason: 'a node with a lower id claims it too',
-    });
-    this.#own = [];
+    const reason = 'a node with a lower id claims it too';
+    this.#log.warn('pod range given up', { peer: rival.node, address: rival.what, reason });
+    this.#own.giveUp();
     this.#claim();
   }
 
-  /** Takes free ranges of the pool, unless this node has some. */
   #claim(): void {
-    if (this.#own.length > 0 || this.#onlineAtMs === null) return;
-    const taken = [...this.#members.members.values()].flatMap(({ ranges }) => parseRanges(ranges));
-    const reserved = [...this.#services, ...this.#hostRanges].map(({ range }) => range);
-    const links = this.#links.map(({ range }) => range);
-    const claim = chooseClaim(this.#pool, this.#deps.self, [...taken, ...reserved, ...links]);
-    if (claim === null) this.#problem = 'no range of the pool is free';
-    else this.#setOwn(claim);
-  }
-
-  #follow(source: PodsConfig['source'] & { readonly kind: 'kubernetes' }): void {
-    const { clock, random, environment } = this.#deps;
-    followNode(
-      source,
-      {
-        clock,
-        random,
-        environment,
-        found: (texts) => {
-          const ranges = parseRanges(texts);
-          if (ranges.length === texts.length) this.#setOwn(ranges);
-          else this.#fail(`the Kubernetes API gives "${texts.join(', ')}", which are no ranges`);
-        },
-        failed: (why) => this.#fail(why),
-      },
-      this.#over.signal,
-    );
-  }
-
-  /** Ranges of before stay in use: an API server that is away for an hour changes nothing. */
-  #fail(why: string): void {
-    if (this.#own.length === 0) this.#problem = why;
-    this.#log.warn('pod ranges not read', { error: why });
-  }
-
-  #setOwn(ranges: readonly Range[]): void {
-    const texts = ranges.map(formatRange);
-    if (texts.join() === this.#own.map(formatRange).join()) return;
-    this.#own = ranges;
-    this.#problem = null;
-    this.#log.info('pod ranges known', { address: texts.join(', ') });
-    const { source, overlay } = this.config;
-    if (source.kind !== 'config') writeRanges(this.#deps.stateDirectory, overlay, texts);
-    this.#input({ kind: 'tick' });
-    this.#refresh();
+    if (this.#onlineAtMs === null) return;
+    const claimed = [...this.#members.members.values()].flatMap((each) => parseRanges(each.ranges));
+    const others = [...this.#services, ...this.#hostRanges, ...this.#links];
+    this.#own.claim([...claimed, ...others.map(({ range }) => range)]);
   }
 
   /** Brings the host up to date, once for all that changes meanwhile. */
@@ -382,85 +294,34 @@ export class OverlayPods {
 
   /** Whether all is known that it takes. */
   async #apply(): Promise<boolean> {
-    const { exec } = this.#deps;
-    this.#lookedAtMs = this.#deps.clock.now();
-    const devices = await seeDevices(exec);
-    this.#seeHost(devices);
+    const { clock } = this.#deps;
+    this.#lookedAtMs = clock.now();
     const holder = this.#holder;
+    const view = await this.#host.look(holder);
+    this.#hostRanges = view.ranges;
     const bridge = this.#bridge;
+    const own = this.#own.ranges;
     if (holder === null || bridge === null) return false;
-    if (this.#own.length === 0 && !this.#isWithoutPods) return false;
-    if (this.#own.length > 0) {
-      await this.#applyBridge(devices, bridge);
-      const hasIpv6 = this.#own.some(({ family }) => family === 6);
-      const unset = [...(await forwardPackets(hasIpv6)), ...(await sendNoRedirects(holder))];
-      for (const error of unset) this.#log.warn('the host may not forward for pods', { error });
-    }
-    await this.#applyRoutes(holder, bridge);
-    await this.#applyRules();
+    if (own.length === 0 && !this.#own.isWithoutPods) return false;
+    this.#refuseClash(own);
+    const isSettled =
+      this.#onlineAtMs !== null && clock.now() - this.#onlineAtMs >= times.inheritMs;
+    const { mode, masquerade } = this.config;
+    const routes = mode === 'routed' ? this.#routes(holder) : this.#onBridge(bridge);
+    const inside = masquerade ? this.#inside : null;
+    const wish = { mode, bridge, holder, own, routes, inside, isSettled, mtu: this.#mtu };
+    if (await this.#host.apply(wish, view)) this.#hostProblem ??= `bridge ${bridge} was made`;
     return true;
   }
 
-  /** The host's own ranges: what a member must not take away from it. */
-  #seeHost(devices: readonly SeenDevice[]): void {
-    const ours = (device: SeenDevice): boolean =>
-      device.alias.startsWith('evio:') || device.name === this.#holder;
-    this.#hostRanges = devices
-      .filter((device) => !ours(device) && device.name !== 'lo')
-      .flatMap((device) =>
-        rangesOn(device).map((range) => ({ range, what: `of ${device.name} on this host` })),
-      );
-    const clash = this.#own.flatMap((own) =>
-      [
-        ...this.#hostRanges,
-        ...this.#links.map(({ range }) => ({ range, what: 'the overlay itself' })),
-      ].filter(
-        ({ range }) =>
-          range.family === own.family && range.first <= own.last && own.first <= range.last,
-      ),
+  #refuseClash(own: readonly Range[]): void {
+    const links = this.#links.map(({ range }) => ({ range, what: 'the overlay itself' }));
+    const clash = [...this.#hostRanges, ...links].find(({ range }) =>
+      own.some((each) => overlaps(each, range)),
     );
-    const [first] = clash;
-    if (first !== undefined) {
-      throw new Error(
-        `the pod range of this node overlaps ${formatRange(first.range)}, ${first.what}`,
-      );
-    }
-  }
-
-  async #applyBridge(devices: readonly SeenDevice[], bridge: string): Promise<void> {
-    const { exec, self } = this.#deps;
-    const { overlay, mode } = this.config;
-    const seen = devices.find(({ name }) => name === bridge);
-    const gateways = this.#own.map((range) => ({ range, gateway: gatewayOf(range) }));
-    if (mode === 'bridged') {
-      const addresses = gateways.map(({ gateway }) => gateway);
-      await runIp(exec, planBridged(bridge, addresses, seen?.addresses ?? []));
-      return;
-    }
-    const mac = ['0a', '59', ...(self.slice(0, 8).match(/../g) ?? [])].join(':');
-    const plan = planPodBridge(
-      {
-        overlay,
-        mac,
-        mtu: this.#mtu,
-        gateways: gateways.map(({ range, gateway }) => `${formatAddress(gateway)}/${range.length}`),
-      },
-      seen,
-    );
-    if ('foreign' in plan) throw new Error(plan.foreign);
-    if (seen === undefined) this.#hostProblem ??= `bridge ${bridge} is being made`;
-    await runIp(exec, plan.commands);
-  }
-
-  async #applyRoutes(holder: string, bridge: string): Promise<void> {
-    const { exec, clock } = this.#deps;
-    const wanted = this.config.mode === 'routed' ? this.#routes(holder) : this.#onBridge(bridge);
-    const seen = await seeRoutes(exec, holder);
-    const settled = this.#onlineAtMs !== null && clock.now() - this.#onlineAtMs >= times.inheritMs;
-    this.#inherited ??= new Set(seen.map(({ dst }) => dst));
-    if (settled) this.#inherited.clear();
-    for (const { range } of wanted) this.#inherited.delete(routeKey(range));
-    await runIp(exec, planRoutes(wanted, seen, this.#inherited));
+    if (clash === undefined) return;
+    const { range, what } = clash;
+    throw new Error(`the pod range of this node overlaps ${formatRange(range)}, ${what}`);
   }
 
   #routes(device: string): readonly RouteWish[] {
@@ -472,31 +333,26 @@ export class OverlayPods {
   /** The whole cluster is on the link; the narrower ranges of the pods of other nodes are in it. */
   #onBridge(device: string): readonly RouteWish[] {
     return this.#cluster
-      .filter((range) => this.#own.some(({ family }) => family === range.family))
+      .filter((range) => this.#own.ranges.some(({ family }) => family === range.family))
       .map((range) => ({ range, via: null, device }));
   }
 
-  async #applyRules(): Promise<void> {
-    const { masquerade, overlay } = this.config;
+  /** Where packets of pods keep their source. */
+  get #inside(): readonly Range[] {
     const members = this.#members.holdings.map(({ range }) => range);
     const services = this.#services.map(({ range }) => range);
     // Other hosts of the overlay have no way back to a pod: only those that have pods themselves.
     const hosts = routingAddresses(this.#members, this.#surroundings).map((address) =>
       rangeOf(address, widthOf(address.family)),
     );
-    const inside = [...this.#cluster, ...members, ...services, ...hosts];
-    const wanted = masquerade && this.#own.length > 0;
-    const rules = wanted ? masqueradeRules(overlay, this.#own, inside) : '';
-    if (rules === this.#rules) return;
-    await loadRules(this.#deps.exec, rules);
-    this.#rules = rules;
+    return [...this.#cluster, ...members, ...services, ...hosts];
   }
 
   #announce(): void {
     const { overlay } = this.config;
     const pods = {
       addresses: this.#links.map(({ address }) => formatAddress(address)).slice(0, 4),
-      ranges: this.#own.map(formatRange),
+      ranges: this.#own.ranges.map(formatRange),
     };
     const text = JSON.stringify(pods);
     if (text === this.#announced) return;
@@ -506,6 +362,3 @@ export class OverlayPods {
 }
 
 export type PodsSnapshot = ReturnType<OverlayPods['snapshot']> & { readonly overlay: OverlayId };
-
-/** The first address of a node's range after that of the network. */
-const gatewayOf = ({ family, first }: Range): Address => ({ family, bits: first + 1n });

@@ -145,6 +145,7 @@ function parseList(lines: readonly Line[], start: number, indent: number): Parse
       const patched = [...lines];
       patched[at] = { ...line, indent: inside, text: rest };
       const inner = parseMapping(patched, at, inside);
+      if (inner.next === at) throw new Error(`line ${line.number} is not understood`); // "- - a: 1"
       items.push(inner.value);
       at = inner.next;
     } else {

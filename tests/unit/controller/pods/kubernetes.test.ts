@@ -47,6 +47,7 @@ test('the YAML of kubeconfigs is read, anything else is named with its line', ()
     ['a:\n  b: |\n    c', 2],
     ['a: 1\n    b: 2', 2],
     ['a: {b: 1}', 1],
+    ['a:\n- - b: 1', 2],
   ] as const) {
     assert.throws(() => parseYaml(text), new RegExp(`line ${line} is not understood`), text);
   }
