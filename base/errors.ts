@@ -141,6 +141,14 @@ export const errorTable = {
     meaning: 'no session with that peer is wanted',
     remedy: 'nothing to do: the peer left meanwhile',
   },
+  'cni.foreign-file': {
+    meaning: 'a CNI file of the name that is wanted exists and is not ours',
+    remedy: 'move the file named away, or choose other folders with --bin-dir and --conf-dir',
+  },
+  'cni.not-ready': {
+    meaning: 'no pod can be attached to the overlay yet',
+    remedy: 'see the reason; `evio cni status` and `evio status` show the rest',
+  },
   'request.invalid': {
     meaning: 'a request or frame breaks its schema',
     remedy: 'see the path that is named; programs of the same release agree',

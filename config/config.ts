@@ -98,6 +98,27 @@ export interface TopologyConfig {
   readonly demandMinAgeMs: number | null;
 }
 
+/** Pods that are attached to an overlay. */
+export interface CniConfig {
+  readonly mode: 'routed' | 'bridged';
+  readonly source:
+    | { readonly kind: 'config'; readonly ranges: readonly string[] }
+    | {
+        readonly kind: 'pool';
+        readonly pool: readonly string[];
+        readonly nodeLength: { readonly 4: number; readonly 6: number };
+      }
+    | {
+        readonly kind: 'kubernetes';
+        /** Absolute path, or null: the service account of the pod that we run in. */
+        readonly kubeconfig: string | null;
+        readonly nodeName: string;
+      };
+  readonly clusterRanges: readonly string[];
+  readonly serviceRanges: readonly string[];
+  readonly masquerade: boolean;
+}
+
 export interface OverlayConfig {
   readonly overlay: OverlayId;
   readonly signal: SignalConfig;
@@ -110,4 +131,6 @@ export interface OverlayConfig {
   };
   readonly topology: TopologyConfig;
   readonly device: DeviceConfig;
+  /** Null: no pod is attached to this overlay. */
+  readonly cni: CniConfig | null;
 }

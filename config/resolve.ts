@@ -5,6 +5,7 @@
 import { hostname } from 'node:os';
 import type { OverlayId } from '../base/ids.ts';
 import type {
+  CniConfig,
   Config,
   DeviceConfig,
   Login,
@@ -17,7 +18,13 @@ import type {
 } from './config.ts';
 import { type HostPort, parseHostPort } from './core/address.ts';
 import type { JsonPath } from './core/json-text.ts';
-import { type AppBridge, type ConfigFile, defaultNetDevice, type NetDevice } from './schema.ts';
+import {
+  type AppBridge,
+  type CniOverlay,
+  type ConfigFile,
+  defaultNetDevice,
+  type NetDevice,
+} from './schema.ts';
 import type { Sources } from './sources.ts';
 
 type SignalEntry = NonNullable<ConfigFile['Signal']['Overlays'][OverlayId]>;
@@ -80,6 +87,37 @@ function overlayConfig(
       file.BridgeController.Overlays[overlay]?.AppBridge ?? null,
       file.BridgeController.OvsDatabase ?? null,
     ),
+    cni: cniConfig(file.Cni.Overlays[overlay] ?? null, ['Cni', 'Overlays', overlay], sources),
+  };
+}
+
+function cniConfig(entry: CniOverlay | null, path: JsonPath, sources: Sources): CniConfig | null {
+  if (entry === null) return null;
+  return {
+    mode: entry.Mode,
+    source: rangeSource(entry, path, sources),
+    clusterRanges: entry.ClusterCIDRs,
+    serviceRanges: entry.ServiceCIDRs,
+    masquerade: entry.Masquerade,
+  };
+}
+
+function rangeSource(entry: CniOverlay, path: JsonPath, sources: Sources): CniConfig['source'] {
+  const { PodCIDRs, PodPool, Kubernetes } = entry;
+  if (PodCIDRs !== undefined) return { kind: 'config', ranges: PodCIDRs };
+  if (PodPool !== undefined) {
+    const nodeLength = { 4: entry.NodePrefixLen, 6: entry.NodePrefixLen6 };
+    return { kind: 'pool', pool: PodPool, nodeLength };
+  }
+  const { Kubeconfig, NodeName, NodeNameEnv } = Kubernetes ?? {};
+  const named =
+    NodeNameEnv === undefined
+      ? NodeName
+      : sources.variable([...path, 'Kubernetes', 'NodeNameEnv'], NodeNameEnv);
+  return {
+    kind: 'kubernetes',
+    kubeconfig: Kubeconfig === undefined ? null : sources.pathOf(Kubeconfig),
+    nodeName: named ?? hostname().toLowerCase(),
   };
 }
 

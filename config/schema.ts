@@ -4,6 +4,7 @@
  * between values are in `core/rules.ts`, and nothing here reads a file.
  */
 import { z } from 'zod';
+import { formatRange, parseRange } from '../base/cidr.ts';
 import { NodeId, OverlayId } from '../base/ids.ts';
 import { isHost, isIpv4, isIpv6, parseHostPort } from './core/address.ts';
 
@@ -268,6 +269,68 @@ const AppBridge = z.strictObject({
   }),
 });
 
+const PodCidr = z
+  .string()
+  .max(49)
+  .refine((text) => parseRange(text) !== null, 'must be an address range such as 10.42.1.0/24')
+  .transform((text) => {
+    const range = parseRange(text);
+    return range === null ? text : formatRange(range);
+  });
+const PodCidrs = z.array(PodCidr).max(8);
+
+const CniOverlay = z.strictObject({
+  Mode: z.enum(['routed', 'bridged']).default('routed').meta({
+    description:
+      "routed: pods hang on a bridge of this node, `evpd-<overlay>`; the other nodes' ranges are routes. bridged: pods hang on the overlay's own bridge.",
+  }),
+  PodCIDRs: PodCidrs.optional().meta({
+    description:
+      "The pod ranges of this node, at most one of each family; [] for a host without pods that reaches the others'. One of three sources.",
+  }),
+  PodPool: PodCidrs.min(1).optional().meta({
+    description:
+      'Ranges of all pods of the overlay, at most one of each family, out of which each node takes its own. One of three sources.',
+  }),
+  NodePrefixLen: int(12, 30).default(24).meta({
+    description: "With PodPool: prefix length of a node's IPv4 range.",
+  }),
+  NodePrefixLen6: int(32, 126).default(64).meta({
+    description: "With PodPool: prefix length of a node's IPv6 range.",
+  }),
+  Kubernetes: z
+    .strictObject({
+      Kubeconfig: FilePath.optional().meta({
+        description:
+          'Kubeconfig of an account that may read its Node, for example /etc/kubernetes/kubelet.conf. Default: the service account of the pod that Evio runs in.',
+      }),
+      NodeName: z.string().min(1).max(253).optional().meta({
+        description: "Name of this host's Node. Default: the host name in lower case.",
+      }),
+      NodeNameEnv: z
+        .string()
+        .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable')
+        .optional()
+        .meta({ description: 'Environment variable that holds the name instead.' }),
+    })
+    .optional()
+    .meta({
+      description:
+        'Take the ranges from spec.podCIDRs of the Node, by the Kubernetes API. One of three sources.',
+    }),
+  ClusterCIDRs: PodCidrs.default([]).meta({
+    description:
+      'All pods of the cluster are in these ranges: others are refused when members announce them. Default: PodPool, or whatever members announce.',
+  }),
+  ServiceCIDRs: PodCidrs.default([]).meta({
+    description: 'Ranges of the services: refused as pod ranges, and never masqueraded.',
+  }),
+  Masquerade: z.boolean().default(true).meta({
+    description:
+      "Give packets that pods send out of the cluster this host's address. Within the cluster pods keep theirs.",
+  }),
+});
+
 /** An object of entries by overlay id. */
 const byOverlay = <T extends z.ZodType>(entry: T) => z.record(OverlayId, entry);
 
@@ -325,6 +388,10 @@ export const ConfigFile = z
       })
       .prefault({})
       .meta({ description: 'The network devices on this host.' }),
+    Cni: z
+      .strictObject({ Overlays: byOverlay(CniOverlay).default({}) })
+      .prefault({})
+      .meta({ description: 'Pods of containers on this host, attached by the CNI plugin.' }),
   })
   .meta({ title: 'Configuration of an Evio node' });
 
@@ -339,3 +406,4 @@ export type PasswordKey = 'Password' | 'PasswordFile' | 'PasswordEnv' | 'Passwor
 export const defaultNetDevice = NetDevice.parse({});
 export type NetDevice = typeof defaultNetDevice;
 export type AppBridge = z.infer<typeof AppBridge>;
+export type CniOverlay = z.infer<typeof CniOverlay>;

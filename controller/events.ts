@@ -6,7 +6,7 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { InterfaceName, Mac, NodeId, OverlayId } from '../base/ids.ts';
 import type { Secret } from '../base/secret.ts';
-import type { LinkMessage, PeerMessage } from './peer-messages.ts';
+import type { LinkMessage, PeerMessage, PodsAnnouncement } from './peer-messages.ts';
 
 /** A problem as an operator should see it. */
 export interface Problem {
@@ -115,6 +115,13 @@ export interface Events {
     readonly stun: readonly StunServer[];
     readonly turn: readonly TurnServer[];
   };
+  /** A member said which pod ranges are its, in its announcement; null: none (any more). */
+  'signal.podsAnnounced': {
+    readonly overlay: OverlayId;
+    readonly peer: NodeId;
+    readonly name: string;
+    readonly pods: PodsAnnouncement | null;
+  };
   /** Somebody was not let in: counted and shown to the operator. */
   'signal.peerRefused': {
     readonly overlay: OverlayId;
@@ -202,6 +209,9 @@ export interface Events {
   'links.networkChanged': { readonly overlay: OverlayId };
   /** The largest frame payload that every path in use carries has changed, bytes. */
   'links.mtuChanged': { readonly overlay: OverlayId; readonly mtu: number };
+
+  /** This node's pod ranges, to be announced with its addresses in the overlay; null: none. */
+  'pods.rangesChanged': { readonly overlay: OverlayId; readonly pods: PodsAnnouncement | null };
 
   /** The host side of an overlay stands. */
   'bridges.deviceReady': DeviceSummary;

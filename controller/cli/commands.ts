@@ -89,7 +89,8 @@ async function runningVersion(client: Client): Promise<string | null> {
 
 export const clientFor = (options: AskOptions): Client => createClient(socketPathFrom(options));
 
-function socketPathFrom(options: AskOptions): string {
+/** Where the controller is looked for; see `--help`. */
+export function socketPathFrom(options: AskOptions): string {
   if (options.socket !== undefined) return options.socket;
   if (options.config !== undefined) return join(readRunDirectory(options.config), socketName);
   return join(runDirectoryByDefault(), socketName);

@@ -11,6 +11,7 @@ import { type NodeCertificate, readNodeCertificate } from '../../base/node-certi
 import {
   AnnouncementBody,
   type PeerMessage,
+  type PodsAnnouncement,
   peerProtocolVersion,
   SignedBody,
 } from '../peer-messages.ts';
@@ -59,6 +60,7 @@ export type Admission =
       readonly name: string;
       readonly leaf: boolean;
       readonly issuedAtMs: number;
+      readonly pods: PodsAnnouncement | null;
     }
   | {
       readonly kind: 'refused';
@@ -79,6 +81,12 @@ export type Opened =
       readonly detail: string;
     };
 
+/** What a node may say of itself besides who it is. */
+export interface AnnouncedFacts {
+  readonly leaf?: boolean;
+  readonly pods?: PodsAnnouncement | null;
+}
+
 export class PeerAuthority {
   readonly #deps: PeerAuthorityDeps;
   readonly #admitted = new Map<string, Admitted>();
@@ -90,7 +98,8 @@ export class PeerAuthority {
   }
 
   /** The text to put into presence, valid for this full JID only. */
-  announce(overlay: OverlayId, jid: string, name: string, leaf = false): string {
+  announce(overlay: OverlayId, jid: string, name: string, more: AnnouncedFacts = {}): string {
+    const { leaf = false, pods = null } = more;
     const { identity, clock } = this.#deps;
     return sealEnvelope('announcement', identity.privateKey, {
       version: peerProtocolVersion,
@@ -101,6 +110,7 @@ export class PeerAuthority {
       jid,
       certificate: Buffer.from(this.#deps.certificate(overlay)).toString('base64'),
       issuedAtMs: Math.floor(clock.wallNow()),
+      pods: pods ?? undefined,
     } satisfies Record<keyof AnnouncementBody, unknown>);
   }
 
@@ -130,7 +140,7 @@ export class PeerAuthority {
       return invalid(body.name, 'its signature is wrong');
     }
     const { overlay, account } = place;
-    const { node, name, leaf, issuedAtMs } = body;
+    const { node, name, leaf, issuedAtMs, pods = null } = body;
     const claim = { overlay, account, name, node, certificate: certificate.x509 };
     const verdict = this.#deps.trust(overlay).judge(claim);
     if (!verdict.accepted) {
@@ -139,7 +149,7 @@ export class PeerAuthority {
       return { kind: 'refused', name, reason: 'untrusted', detail, change };
     }
     this.#remember(`${overlay} ${node}`, { key: certificate.publicKey, claim });
-    return { kind: 'admitted', node, name, leaf, issuedAtMs };
+    return { kind: 'admitted', node, name, leaf, issuedAtMs, pods };
   }
 
   /**

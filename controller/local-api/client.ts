@@ -14,6 +14,7 @@ import {
   LinksReply,
   PingReply,
   type PingRequest,
+  PodsReply,
   paths,
   RoutesReply,
   Status,
@@ -38,6 +39,8 @@ export interface Client {
   trust(): Promise<TrustReply>;
   acceptKey(change: AcceptKey): Promise<void>;
   forgetKey(claim: ForgetKey): Promise<void>;
+  /** Ranges, members and attachments of pods. */
+  pods(): Promise<PodsReply>;
   /** Lines until the signal aborts or the controller ends. */
   watch(signal: AbortSignal): AsyncGenerator<WatchLine>;
 }
@@ -58,6 +61,7 @@ export function createClient(socketPath: string): Client {
     forgetKey: async (claim) => {
       await ask(socketPath, paths.forgetKey, DoneReply, claim);
     },
+    pods: () => ask(socketPath, paths.pods, PodsReply),
     watch: (signal) => watch(socketPath, signal),
   };
 }

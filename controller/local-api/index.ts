@@ -10,6 +10,7 @@ export type {
   PeerStatus,
   PingReply,
   PingRequest,
+  PodsReply,
   RouteStatus,
   RoutesReply,
   Status,

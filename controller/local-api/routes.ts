@@ -6,10 +6,12 @@ import type { z } from 'zod';
 import type { BusEvent } from '../events.ts';
 import {
   AcceptKey,
+  CniRequest,
   ForgetKey,
   type LinksReply,
   type PingReply,
   PingRequest,
+  type PodsReply,
   paths,
   type RoutesReply,
   type Status,
@@ -35,7 +37,15 @@ export interface Deps {
     accept(change: AcceptKey): Promise<void>;
     forget(claim: ForgetKey): Promise<void>;
   };
+  readonly cni: {
+    pods(): PodsReply;
+    /** The text for the runtime, and whether it is a success. Never rejects. */
+    answer(request: CniRequest, signal: AbortSignal): Promise<{ ok: boolean; text: string }>;
+  };
 }
+
+/** Escaped, a network configuration of 1 MiB has six times that at most. */
+const maxCniBytes = 8_388_608;
 
 export type Route =
   /** One JSON answer. `body`: the schema of what a POST carries; null for a GET. */
@@ -43,6 +53,16 @@ export type Route =
       readonly kind: 'reply';
       readonly body: z.ZodType | null;
       readonly reply: (body: unknown, signal: AbortSignal) => unknown;
+    }
+  /** A text as it is, of another protocol; 422 when it is not `ok`. */
+  | {
+      readonly kind: 'text';
+      readonly body: z.ZodType;
+      readonly maxBytes: number;
+      readonly reply: (
+        body: unknown,
+        signal: AbortSignal,
+      ) => Promise<{ readonly ok: boolean; readonly text: string }>;
     }
   /** JSON lines until either side ends; a line that does not fit is dropped and counted. */
   | {
@@ -81,6 +101,16 @@ export function createRoutes(deps: Deps, now: () => number): ReadonlyMap<string,
         kind: 'reply',
         body: ForgetKey,
         reply: (body) => deps.trust.forget(ForgetKey.parse(body)).then(done),
+      },
+    ],
+    [`GET ${paths.pods}`, { kind: 'reply', body: null, reply: () => deps.cni.pods() }],
+    [
+      `POST ${paths.cni}`,
+      {
+        kind: 'text',
+        body: CniRequest,
+        maxBytes: maxCniBytes,
+        reply: (body, signal) => deps.cni.answer(CniRequest.parse(body), signal),
       },
     ],
     [

@@ -19,6 +19,8 @@ export const paths = {
   links: '/v1/links',
   routes: '/v1/routes',
   ping: '/v1/ping',
+  pods: '/v1/pods',
+  cni: '/v1/cni',
 } as const;
 
 const Count = z.number().min(0);
@@ -270,3 +272,53 @@ export const WatchLine = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('dropped'), count: z.int() }),
 ]);
 export type WatchLine = z.infer<typeof WatchLine>;
+
+const cniVariable = z.string().max(16_384);
+
+/** A call of the CNI executable: its CNI_ variables, empty where not set, and its standard input. */
+export const CniRequest = z.strictObject({
+  command: cniVariable,
+  containerId: cniVariable,
+  netns: cniVariable,
+  ifname: cniVariable,
+  args: cniVariable,
+  path: cniVariable,
+  config: z.string().max(1_048_576),
+});
+export type CniRequest = z.infer<typeof CniRequest>;
+
+/** How the pods of one overlay stand on this node. */
+export const OverlayPods = z.strictObject({
+  overlay: OverlayId,
+  mode: z.enum(['routed', 'bridged']),
+  source: z.enum(['config', 'pool', 'kubernetes']),
+  /** This node's ranges, `10.42.1.0/24`; empty until they are known. */
+  ranges: z.array(z.string()),
+  /** Why no pod can be attached, or null. */
+  problem: z.string().nullable(),
+  bridge: z.string(),
+  mtu: z.int(),
+  /** The tunnels serve. */
+  isUp: z.boolean(),
+  /** Pods that are attached. */
+  attached: z.int().min(0),
+  /** Ranges of other members: `via` is the address that their route goes by, null without one. */
+  members: z.array(
+    z.strictObject({
+      nodeId: NodeId,
+      name: z.string(),
+      range: z.string(),
+      via: z.string().nullable(),
+      /** It is reachable, or its link stands. */
+      isLive: z.boolean(),
+    }),
+  ),
+  /** What members announced and is not believed, with the reason. */
+  refused: z.array(
+    z.strictObject({ nodeId: NodeId, name: z.string(), what: z.string(), reason: z.string() }),
+  ),
+});
+export type OverlayPods = z.infer<typeof OverlayPods>;
+
+export const PodsReply = z.strictObject({ overlays: z.array(OverlayPods) });
+export type PodsReply = z.infer<typeof PodsReply>;

@@ -7,13 +7,18 @@ import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Secret } from '../../base/secret.ts';
 import type { Port } from '../bus.ts';
-import type { PeerMessage } from '../peer-messages.ts';
+import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
 import { type BackoffPolicy, defaultBackoff } from './core/backoff.ts';
 
 /** Signs what we say and judges what others say; all texts are printable ASCII. */
 export interface Authority {
   /** Our announcement for presence, valid at this full JID only. */
-  announce(overlay: OverlayId, jid: string, name: string, leaf: boolean): string;
+  announce(
+    overlay: OverlayId,
+    jid: string,
+    name: string,
+    more: { readonly leaf: boolean; readonly pods: PodsAnnouncement | null },
+  ): string;
   /** Verifies an announcement and asks the trust policy. */
   admit(
     text: string,
@@ -25,6 +30,8 @@ export interface Authority {
         readonly name: string;
         readonly leaf: boolean;
         readonly issuedAtMs: number;
+        /** Which pods it says are behind it. */
+        readonly pods: PodsAnnouncement | null;
       }
     | {
         readonly kind: 'refused';

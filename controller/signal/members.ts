@@ -5,6 +5,7 @@
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Events } from '../events.ts';
+import type { PodsAnnouncement } from '../peer-messages.ts';
 import { type Jid, parseJid } from './core/jid.ts';
 import {
   initialMembership,
@@ -64,6 +65,8 @@ export class Members {
   #reportRates: Buckets = new Map();
   /** Full JID → presence. */
   readonly #early = new Map<string, Stanza>();
+  /** Peers of the membership that announced pod ranges. */
+  readonly #withPods = new Set<NodeId>();
   /** Counted here and by the stream's owner; read by status. */
   readonly counters = {
     strangerStanzas: 0,
@@ -121,6 +124,7 @@ export class Members {
       if (effect.kind === 'lost') {
         const { node: peer, reason } = effect;
         this.#log.info('peer lost', { peer, reason });
+        if (reason === 'removed') this.#withPods.delete(peer);
         this.#deps.port.publish('signal.peerLost', { overlay, peer, reason });
       } else {
         const { node: peer, name, account, leaf } = effect;
@@ -187,14 +191,26 @@ export class Members {
     const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
     this.#refused.delete(from.full);
     if (admission.kind === 'admitted') {
-      const { node, name, leaf, issuedAtMs } = admission;
+      const { node, name, leaf, issuedAtMs, pods } = admission;
       this.advance({ kind: 'announced', jid: from.full, node, name, leaf, issuedAtMs });
+      const peer = this.#state.peers.get(node);
+      const isCurrent = peer?.jid === from.full && peer.issuedAtMs === issuedAtMs;
+      if (isCurrent) this.#tellPods(node, name, pods);
       return true;
     }
     this.advance({ kind: 'unavailable', jid: from.full });
     if (admission.reason === 'untrusted') this.#keepRefused(from, text);
     this.#report(from.bare, admission.name, admission.detail, admission.change);
     return false;
+  }
+
+  /** Those who never announced any are not mentioned. */
+  #tellPods(peer: NodeId, name: string, pods: PodsAnnouncement | null): void {
+    if (pods === null && !this.#withPods.has(peer)) return;
+    if (pods === null) this.#withPods.delete(peer);
+    else this.#withPods.add(peer);
+    const { overlay } = this.#config;
+    this.#deps.port.publish('signal.podsAnnounced', { overlay, peer, name, pods });
   }
 
   #keepRefused(from: Jid, text: string): void {

@@ -7,7 +7,7 @@ import { EvioError, messageOf, toEvioError } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Problem, SignalState } from '../events.ts';
-import type { PeerMessage } from '../peer-messages.ts';
+import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
 import { isRefusal, nextTry, noFailures } from './core/backoff.ts';
 import { servicesNamespace } from './core/external-services.ts';
 import { type Jid, parseJid } from './core/jid.ts';
@@ -68,6 +68,8 @@ export class OverlaySignal {
   /** Ends with the stream: timers and late answers of an old one do nothing. */
   #session = new AbortController();
   #running: Promise<void> | null = null;
+  /** What is announced of our pods. */
+  #pods: PodsAnnouncement | null = null;
 
   constructor(config: OverlaySignalConfig, deps: SignalDeps) {
     const account = parseJid(config.username);
@@ -261,15 +263,31 @@ export class OverlaySignal {
 
   /** The roster first, then presence: without it nobody could be told from a stranger. */
   async #enter(stream: XmppStream): Promise<void> {
-    const { overlay, nodeName, leaf, rosterGroup } = this.#config;
+    const { rosterGroup } = this.#config;
     const answer = await this.#request(stream, rosterQuery, 'the roster');
     this.#stream = stream;
     const { full } = stream.address;
     this.#members.advance({ kind: 'online', jid: full, roster: readRoster(answer, rosterGroup) });
-    stream.send(announcePresence(this.#deps.authority.announce(overlay, full, nodeName, leaf)));
+    this.#announce(stream);
     this.#deps.clock.after(this.#policy.settleMs, this.#session.signal, () =>
       this.#members.advance({ kind: 'settled' }),
     );
+  }
+
+  #announce(stream: XmppStream): void {
+    const { overlay, nodeName, leaf } = this.#config;
+    const { full } = stream.address;
+    const text = this.#deps.authority.announce(overlay, full, nodeName, {
+      leaf,
+      pods: this.#pods,
+    });
+    stream.send(announcePresence(text));
+  }
+
+  /** Our pod ranges are these from now on: said at once when online, and at each login. */
+  podsChanged(pods: PodsAnnouncement | null): void {
+    this.#pods = pods;
+    if (this.#stream !== null) this.#announce(this.#stream);
   }
 
   async #request(stream: XmppStream, request: Stanza, what: string): Promise<Stanza> {

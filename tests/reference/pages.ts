@@ -86,6 +86,7 @@ function peerPage(): string {
     SignedBody: peer.SignedBody,
     Envelope: peer.Envelope,
     AnnouncementBody: peer.AnnouncementBody,
+    PodsAnnouncement: peer.PodsAnnouncement,
   };
   return [
     '# Peer messages',
@@ -99,6 +100,7 @@ function localApiPage(): string {
   const { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply } =
     localApi;
   const { LinksReply, RoutesReply, PingRequest, PingReply } = localApi;
+  const { PodsReply, CniRequest } = localApi;
   return [
     '# Local API',
     `HTTP over the Unix socket \`${localApi.socketName}\` in the run directory, which only its owner may open. Answers are JSON; those of status 400 and above are an ErrorReply.`,
@@ -113,6 +115,11 @@ function localApiPage(): string {
         [`GET ${localApi.paths.trust}`, 'TrustReply'],
         [`POST ${localApi.paths.acceptKey}`, '`{}`; the body is an AcceptKey'],
         [`POST ${localApi.paths.forgetKey}`, '`{}`; the body is a ForgetKey'],
+        [`GET ${localApi.paths.pods}`, 'PodsReply'],
+        [
+          `POST ${localApi.paths.cni}`,
+          'text for the container runtime, 422 when it is an error result; the body is a CniRequest',
+        ],
         [`GET ${localApi.paths.watch}`, 'WatchLine, one in each line, until either side ends'],
       ],
     ),
@@ -127,6 +134,8 @@ function localApiPage(): string {
         TrustReply,
         AcceptKey,
         ForgetKey,
+        PodsReply,
+        CniRequest,
         WatchLine,
         ErrorReply,
       },

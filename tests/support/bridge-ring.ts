@@ -97,6 +97,7 @@ export class RingLab {
         return made;
       },
       createHandshake,
+      preferChaCha: false,
       clock: systemClock,
       log: silentLogger,
       loopback: true,

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Child, Exit } from './child.ts';
 import type { Lab } from './netns.ts';
-import { evioLauncher } from './repository.ts';
+import { assertWithin, patience } from './pace.ts';
+import { evioLauncher, evioProgram } from './repository.ts';
 import { waitFor } from './scope.ts';
 
 /** What tests read of `evio status --json`; further fields are no error. */
@@ -49,6 +50,9 @@ const Status = z.looseObject({
 export type PeerStatus = z.infer<typeof Peer>;
 export type NodeStatus = z.infer<typeof Status>;
 
+/** Of what `evio status --json` printed. */
+export const parseStatus = (text: string): NodeStatus => Status.parse(JSON.parse(text));
+
 export interface NodeOptions {
   /** Namespace; '' is the host itself. */
   readonly ns: string;
@@ -81,6 +85,8 @@ export interface NodeOptions {
     readonly CaFile?: string;
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
+  /** The Node.js that runs it; default: the one that the repository brings, by the launcher. */
+  readonly node?: string;
   /** Developer knobs, for example EVIO_KEY_LOG_FILE. */
   readonly env?: Readonly<Record<string, string>>;
   /** Merged into the file's sections, deeply: what this interface has no name for. */
@@ -96,11 +102,13 @@ export class EvioNode {
   readonly configFile: string;
   readonly #lab: Lab;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #launcher: readonly string[];
   #child: Child;
 
   constructor(lab: Lab, options: NodeOptions) {
     this.#lab = lab;
     this.#env = options.env ?? {};
+    this.#launcher = options.node === undefined ? [evioLauncher] : [options.node, evioProgram];
     this.name = options.name;
     this.ns = options.ns;
     this.address = options.address;
@@ -133,7 +141,7 @@ export class EvioNode {
   }
 
   async status(): Promise<NodeStatus> {
-    return Status.parse(JSON.parse(await this.evio('status', '--json')));
+    return parseStatus(await this.evio('status', '--json'));
   }
 
   /** The peer of that name in any overlay, undefined when not (yet) known. */
@@ -169,10 +177,10 @@ export class EvioNode {
 
   /** SIGTERM; fails when it has not ended within 10 s, which is what the product promises. */
   async stop(): Promise<Exit> {
-    const exit = await this.#child.stop(10_000);
-    if (exit.signal === 'SIGKILL') {
-      throw new Error(`${this.name} did not end within 10 s: ${this.log().slice(-2_000)}`);
-    }
+    const startMs = performance.now();
+    const exit = await this.#child.stop(10_000 * patience);
+    const took = performance.now() - startMs;
+    await assertWithin(`${this.name} ends`, took, 10_000, () => this.log().slice(-2_000));
     return exit;
   }
 
@@ -188,7 +196,7 @@ export class EvioNode {
   }
 
   #spawn(): Child {
-    return this.#lab.spawn(this.ns, [evioLauncher, 'up', '--config', this.configFile], {
+    return this.#lab.spawn(this.ns, [...this.#launcher, 'up', '--config', this.configFile], {
       cwd: this.folder,
       env: this.#env,
     });
@@ -198,7 +206,8 @@ export class EvioNode {
 /** Writes the configuration and starts `evio up`; does not wait for anything. */
 export const startNode = (lab: Lab, options: NodeOptions): EvioNode => new EvioNode(lab, options);
 
-function writeConfig(folder: string, options: NodeOptions): string {
+/** Writes password and configuration of a node, without starting it; the configuration's file. */
+export function writeConfig(folder: string, options: NodeOptions): string {
   mkdirSync(folder, { recursive: true });
   const passwordFile = join(folder, 'password');
   writeFileSync(passwordFile, `${options.xmpp.password}\n`, { mode: 0o600 });

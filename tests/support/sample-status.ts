@@ -185,3 +185,9 @@ export const sampleRing: Deps['ring'] & {
         : samples.ping,
   };
 })();
+
+/** A controller that no pod is attached to. */
+export const noPods: Deps['cni'] = {
+  pods: () => ({ overlays: [] }),
+  answer: async () => ({ ok: true, text: '' }),
+};

@@ -40,24 +40,30 @@ export class KeyExchange {
   }
 
   options(maxDatagramBytes = handshakeDatagramBytes): HandshakeOptions {
-    const { certificate, key } = this.#deps;
+    const { certificate, key, preferChaCha } = this.#deps;
     return {
       role: this.isServer ? 'server' : 'client',
       certificate,
       key,
       maxDatagramBytes,
       retransmitMs: handshakeRetransmitMs,
-      preferChaCha: false,
+      preferChaCha,
     };
   }
 
   /** Null: it is who it should be. */
   problemOf({ peerCertificate, keyLogLine }: Secured): string | null {
-    const { clock, trust, peer, log, keyLog } = this.#deps;
-    const problem = peerProblem(peerCertificate, peer, trust(), clock.wallNow());
+    const { log, keyLog } = this.#deps;
+    const problem = this.problemWith(peerCertificate);
     if (problem !== null) log.warn('peer was refused', { reason: problem });
     else if (keyLogLine !== null) keyLog(keyLogLine);
     return problem;
+  }
+
+  /** What the peer has shown before, judged by what is trusted now. */
+  problemWith(certificate: Uint8Array): string | null {
+    const { clock, trust, peer } = this.#deps;
+    return peerProblem(certificate, peer, trust(), clock.wallNow());
   }
 
   /** Datagrams are control payloads of the association `base`; null: they travel in envelopes. */

@@ -243,6 +243,21 @@ export class PeerSession {
     this.#input({ kind: 'ended', reason });
   }
 
+  /** Other certificates are trusted from now on: the peer's may not be among them any more. */
+  trustChanged(): void {
+    // Keys that are being replaced say nothing: the peer may have a new certificate since.
+    for (const number of [this.#currentNumber(), this.#state.standby?.number ?? null]) {
+      const shown = number === null ? null : this.#associations.certificateOf(number);
+      if (shown === null) continue;
+      const problem = this.#keys.problemWith(shown);
+      if (problem === null) continue;
+      this.#log.warn('peer is trusted no more', { reason: problem });
+      this.#sayBye();
+      this.#input({ kind: 'distrusted', reason: problem });
+      return;
+    }
+  }
+
   /** How often keys were replaced inside the link. */
   get rekeys(): number {
     return this.#rekeys;

@@ -93,6 +93,7 @@ function bench(): Bench {
           demandBytesPerSecond: null,
           demandMinAgeMs: null,
         },
+        cni: null,
         device: {
           provider: { kind: 'vnic' },
           spanningTree: false,

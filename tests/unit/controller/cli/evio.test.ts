@@ -11,7 +11,7 @@ import { silentLogger } from '../../../../base/log.ts';
 import { createLocalApi } from '../../../../controller/local-api/index.ts';
 import { repositoryRoot } from '../../../reference/pages.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
+import { noPods, noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('cli evio');
 
@@ -93,6 +93,7 @@ test(
       tap: () => {},
       trust: noTrust,
       ring: sampleRing,
+      cni: noPods,
       version: '9.9.9',
     };
     const options = { runDirectory: path, clock: systemClock, log: silentLogger };
@@ -129,6 +130,7 @@ test(
         tap: () => {},
         trust: noTrust,
         ring: sampleRing,
+        cni: noPods,
         version: '9.9.9',
       },
       { runDirectory, clock: systemClock, log: silentLogger },

@@ -296,8 +296,23 @@ test('what comes in-band is checked like anything: signature, sender, membership
 
 test('a member that says it is a leaf is seen as one', async (t) => {
   const { bob, members, published } = await stage(t);
-  const text = bob.authority.announce(overlay, bobJid, 'bob', true);
+  const text = bob.authority.announce(overlay, bobJid, 'bob', { leaf: true });
   members.receivePresence(from(bobJid, announcePresence(text)));
   const [seen] = published;
   assert.ok(seen?.name === 'signal.peerSeen' && seen.event.leaf);
+});
+
+test('pod ranges are told as they are announced, and when they are not any more', async (t) => {
+  const { bob, members, published } = await stage(t);
+  const pods = { addresses: ['10.77.0.2'], ranges: ['10.42.2.0/24'] };
+  const say = (what: typeof pods | null): void => {
+    bob.clock.wallMs += 1_000;
+    const text = bob.authority.announce(overlay, bobJid, 'bob', { pods: what });
+    members.receivePresence(from(bobJid, announcePresence(text)));
+  };
+  say(null); // who never had any is not mentioned
+  say(pods);
+  say(null);
+  const told = published.flatMap((e) => (e.name === 'signal.podsAnnounced' ? [e.event.pods] : []));
+  assert.deepEqual(told, [pods, null]);
 });
