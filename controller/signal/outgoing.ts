@@ -15,6 +15,15 @@ import type { XmppStream } from './xmpp.ts';
 /** Messages in-band that may still be refused; beyond it the oldest is taken as sent. */
 const maxInBand = 256;
 
+/** So long it may be on its way in-band without an answer. */
+const inBandMs = 10_000;
+
+interface InBand {
+  readonly to: NodeId;
+  readonly message: PeerMessage;
+  readonly atMs: number;
+}
+
 export class Outgoing {
   readonly #config: OverlaySignalConfig;
   readonly #deps: SignalDeps;
@@ -23,7 +32,7 @@ export class Outgoing {
   readonly #stream: () => XmppStream | null;
   #outbox = emptyOutbox;
   /** What went in-band last, by number. */
-  readonly #inBand = new Map<number, { readonly to: NodeId; readonly message: PeerMessage }>();
+  readonly #inBand = new Map<number, InBand>();
   #number = 0;
 
   /** `stream`: the one that is online now, or null. */
@@ -70,8 +79,16 @@ export class Outgoing {
     else this.#keep(to, message);
   }
 
-  /** The peer is reachable: what waits for it goes. */
+  /**
+   * The peer is reachable: what waits for it goes, and once more what may be lost in-band: a peer
+   * that was started anew has not got it, for any other a second time changes nothing.
+   */
   flush(peer: NodeId): void {
+    for (const [number, { to, message, atMs }] of this.#inBand) {
+      if (to !== peer) continue;
+      this.#inBand.delete(number);
+      if (this.#deps.clock.now() - atMs < inBandMs) this.#keep(to, message);
+    }
     const taken = takeMessages(this.#outbox, peer, this.#deps.clock.now());
     this.#outbox = taken.outbox;
     for (const message of taken.messages) this.send(peer, message);
@@ -81,7 +98,7 @@ export class Outgoing {
     const { overlay } = this.#config;
     this.#number += 1;
     const number = this.#number;
-    this.#inBand.set(number, { to, message });
+    this.#inBand.set(number, { to, message, atMs: this.#deps.clock.now() });
     const [oldest] = this.#inBand.keys();
     if (this.#inBand.size > maxInBand && oldest !== undefined) this.#inBand.delete(oldest);
     this.#members.counters.sentInBand += 1;

@@ -393,4 +393,9 @@ test('while the server is down a message goes in-band, and is believed once', as
 
   const [counters] = alice.signal.snapshot().map((each) => each.counters);
   assert.deepEqual([counters?.sentInBand, counters?.receivedInBand], [1, 0]);
+
+  // Nobody says what became of it, and the server is back: it is said there too.
+  alice.send(bob.id, { kind: 'link-ended', claim: 2, leaving: false });
+  await server.start();
+  await bob.expect('signal.messageReceived', (e) => e.message.kind === 'link-ended', 30_000);
 }, 60_000);
