@@ -117,6 +117,7 @@ function stream(t: T, { a, c }: Chain): { stop(): Promise<number[]> } {
   t.defer(() => clearInterval(sending));
   return {
     stop: async () => {
+      await until(t, 'some are on their way', () => n > 1_020);
       clearInterval(sending);
       await until(t, 'the last one', () => numbersOf(c.frames).includes(n - 1));
       const there = new Set(numbersOf(c.frames));

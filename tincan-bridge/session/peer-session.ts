@@ -571,7 +571,8 @@ export class PeerSession {
     rekey: SessionNonce | null,
     ring: boolean,
   ): void {
-    const attempt = this.#attempts.get(own) ?? null;
+    // Of a handshake over the ring, whose number the peer may have chosen, there is none.
+    const attempt = own === rekey ? null : (this.#attempts.get(own) ?? null);
     const secured = (rekey === null ? attempt?.secured : this.#keys.secured(rekey)) ?? null;
     if (secured === null || (!ring && attempt?.selected == null)) return;
     this.#associations.install(number, attempt, secured, ring);
