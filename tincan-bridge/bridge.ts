@@ -380,7 +380,7 @@ class Tunnel {
     for (const [peer, session] of [...this.#sessions]) {
       if (session.isWanted || session.isReleasing) continue;
       if (session.isIdle) this.#end(peer, 'idle');
-      else if (session.isUp && session.payloadAgoMs() >= ringIdleMs) {
+      else if (session.waitingMessages === 0 && session.payloadAgoMs() >= ringIdleMs) {
         this.#counts.ringSessionsIdle += 1;
         this.#end(peer, 'idle');
       }

@@ -52,6 +52,8 @@ export class RingLab {
   signalling = true;
   /** Share of all datagrams that is lost. */
   loss = 0;
+  /** Milliseconds that the clocks of all are ahead of the real one. */
+  aheadMs = 0;
 
   constructor(t: T) {
     this.#t = t;
@@ -97,7 +99,7 @@ export class RingLab {
         return made;
       },
       createHandshake,
-      clock: systemClock,
+      clock: { ...systemClock, now: () => systemClock.now() + this.aheadMs },
       log: silentLogger,
       loopback: true,
       onClosed: () => {},

@@ -23,6 +23,10 @@ const maxRelays = 8_192;
 const refreshMs = 30_000;
 /** Floods that one neighbour may bring: all that the storm budgets of a large overlay let through. */
 const floodsOfNeighbour = { perSecond: 4_000, burst: 8_000 } as const;
+/** Envelopes that one neighbour may bring up: each first one writes the entry that spares the others. */
+const envelopesOfNeighbour = { perSecond: 2_000, burst: 4_000 } as const;
+/** Lists of neighbours: a change is told twice, and changes come in runs. */
+const listsOfNeighbour = { perSecond: 5, burst: 50 } as const;
 /** Envelopes for nodes that are no members as far as is known here: our list may lag behind. */
 const strangersBudget = { perSecond: 200, burst: 400 } as const;
 
@@ -50,6 +54,8 @@ export interface RingDeps {
 
 interface Budgets {
   floods: Budget;
+  envelopes: Budget;
+  lists: Budget;
   traces: Budget;
 }
 
@@ -66,6 +72,7 @@ export class Ring implements RingPort {
     floodsTooBig: 0,
     floodsRefused: 0,
     floodsMalformed: 0,
+    listsRefused: 0,
     ringControlsUnknown: 0,
     envelopesForwarded: 0,
     envelopesDropped: 0,
@@ -119,6 +126,10 @@ export class Ring implements RingPort {
   control(from: NodeId, bytes: Uint8Array): void {
     const control = decodeRingControl(bytes);
     if (control !== null) {
+      if (control.kind === 'neighbours' && !this.#mayBring(from, 'lists')) {
+        this.#counts.listsRefused += 1;
+        return;
+      }
       this.#run(this.#fabric.control(from, control, this.#deps.clock.now()));
       return;
     }
@@ -164,7 +175,7 @@ export class Ring implements RingPort {
   forward(from: NodeId, { source, destination, ttl, bytes }: EnvelopeUpcall): void {
     const { self, transit, clock } = this.#deps;
     const nowMs = clock.now();
-    if (!transit || source === self) {
+    if (!transit || source === self || !this.#mayBring(from, 'envelopes')) {
       if (transit) this.#counts.envelopesDropped += 1;
       else this.#counts.notTransit += 1;
       return;
@@ -181,7 +192,7 @@ export class Ring implements RingPort {
 
   way(peer: NodeId): RingWay | null {
     const { clock, session, self } = this.#deps;
-    if (peer === self || this.#fabric.near.has(peer)) return null;
+    if (peer === self || this.#fabric.near.has(peer) || !this.isMember(peer)) return null;
     const nowMs = clock.now();
     const via = this.#fabric.router.next(peer, null, nowMs);
     const hop = via === null ? null : session(via);
@@ -421,5 +432,7 @@ export class Ring implements RingPort {
 
 const fullBudgets = (nowMs: number): Budgets => ({
   floods: fullBudget(floodsOfNeighbour, nowMs),
+  envelopes: fullBudget(envelopesOfNeighbour, nowMs),
+  lists: fullBudget(listsOfNeighbour, nowMs),
   traces: fullBudget(traceBudget, nowMs),
 });

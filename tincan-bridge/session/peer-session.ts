@@ -133,7 +133,9 @@ export class PeerSession {
 
   /** A link is not wanted any more. `keep`: the session goes on over the ring if it can. */
   release(reason: string, keep: boolean): void {
+    const wasOnRing = this.path.kind === 'ring';
     this.#input({ kind: 'released', keep });
+    if (wasOnRing) this.#events.onPathChanged(this.#path); // the answer: it goes on as it did
     this.#drain.abort();
     this.#drain = new AbortController();
     if (!this.isUp) {
