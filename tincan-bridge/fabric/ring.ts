@@ -16,9 +16,8 @@ import { decodeFlood, encodeFlood, floodHeaderBytes } from './core/flood-codec.t
 import { decodeRingControl, encodeRingControl } from './core/ring-control.ts';
 import { type Effects, type FabricEffect, RingFabric } from './core/ring-fabric.ts';
 import { decodeTrace, encodeTrace, passTrace, type Trace, traceBudget } from './core/trace.ts';
+import { RelayTable } from './relay-table.ts';
 
-/** Entries of the relay table; the oldest gives way. */
-const maxRelays = 8_192;
 /** Ways grow old without a word: what was derived from them is looked at again. */
 const refreshMs = 30_000;
 /** Floods that one neighbour may bring: all that the storm budgets of a large overlay let through. */
@@ -62,8 +61,7 @@ interface Budgets {
 export class Ring implements RingPort {
   readonly #deps: RingDeps;
   readonly #fabric: RingFabric<Frame>;
-  /** Destination → next hop, as in the datapath. */
-  readonly #relays = new Map<NodeId, NodeId>();
+  readonly #relays: RelayTable;
   readonly #budgets = new Map<NodeId, Budgets>();
   /** Of all that are no neighbours: of a link that closes, something comes still. */
   readonly #others: Budgets;
@@ -92,6 +90,7 @@ export class Ring implements RingPort {
   constructor(deps: RingDeps) {
     this.#deps = deps;
     const { self, transit, clock, signal } = deps;
+    this.#relays = new RelayTable(deps.datapath);
     const random32 = (): number => randomBytes(4).readUInt32BE();
     this.#fabric = new RingFabric({ self, transit, random32 });
     this.#strangers = fullBudget(strangersBudget, clock.now());
@@ -186,7 +185,8 @@ export class Ring implements RingPort {
     }
     const next = this.#fabric.envelope({ source, destination, ttl }, from, nowMs);
     this.#carry(next.via, source, destination, next.ttl, bytes);
-    if (next.via !== null) this.#setRelay(destination, next.via);
+    const hop = next.via === null ? null : this.#deps.session(next.via);
+    if (next.via !== null && hop !== null) this.#relays.set(destination, next.via, hop.number);
     this.#run(next.effects);
   }
 
@@ -203,7 +203,7 @@ export class Ring implements RingPort {
 
   seek(peer: NodeId): void {
     const nowMs = this.#deps.clock.now();
-    if (this.#fabric.near.has(peer) || this.way(peer) !== null) return;
+    if (!this.isMember(peer) || this.#fabric.near.has(peer) || this.way(peer) !== null) return;
     const effects = this.#fabric.router.search(peer, nowMs);
     for (const effect of effects) {
       if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });
@@ -318,21 +318,6 @@ export class Ring implements RingPort {
     return sent;
   }
 
-  /** Spares the next upcall; an entry that stands is left, whoever the frame came from. */
-  #setRelay(destination: NodeId, via: NodeId): void {
-    const hop = this.#deps.session(via);
-    if (hop === null || this.#relays.has(destination)) return;
-    this.#deps.datapath.setRelay(destination, hop.number);
-    this.#relays.set(destination, via);
-    const [oldest] = this.#relays.keys();
-    if (this.#relays.size > maxRelays && oldest !== undefined) this.#removeRelay(oldest);
-  }
-
-  #removeRelay(destination: NodeId): void {
-    this.#relays.delete(destination);
-    this.#deps.datapath.removeRelay(destination);
-  }
-
   #mayBring(from: NodeId, what: keyof Budgets): boolean {
     const budgets = this.#budgets.get(from) ?? this.#others;
     const { budget, allowed } = spend(budgets[what], this.#deps.clock.now());
@@ -407,10 +392,10 @@ export class Ring implements RingPort {
   /** Ways, or the sessions that they lead over, are looked at again. */
   refresh(): void {
     const nowMs = this.#deps.clock.now();
-    for (const [destination, via] of this.#relays) {
+    this.#relays.keep((destination, via) => {
       const next = this.#fabric.router.next(destination, null, nowMs);
-      if (next !== via || this.#deps.session(via) === null) this.#removeRelay(destination);
-    }
+      return next === via && this.#deps.session(via) !== null;
+    });
     this.#deps.onWaysChanged();
   }
 

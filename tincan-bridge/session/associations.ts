@@ -133,7 +133,8 @@ export class Associations {
       // Without a way the old one stays: it may be as good as none, and is no worse.
       const way = this.#ring.way(this.#peer) ?? entry.way;
       const other = way?.via !== entry.way?.via;
-      if (!other && way?.session === entry.way?.session) continue;
+      const same = way?.session === entry.way?.session && way?.ttl === entry.way?.ttl;
+      if (!other && same) continue;
       entry.way = way;
       if (other) entry.limit = mostOf(entry);
       this.#write(each, entry);

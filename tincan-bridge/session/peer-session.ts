@@ -679,6 +679,8 @@ export class PeerSession {
       this.#traffic.sample(counters, clock.now());
       this.#probe.tick(counters.sentBytes, counters.sendErrors);
     }
+    // Beside an attempt that takes long the ring is tried: a way may have to be searched for.
+    if ((id === 'repeat' || id === 'pause') && !this.isUp) this.#deps.ring.seek(this.peer);
     const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
     this.#input({ kind: 'timer', id, heardAgoMs: counters?.receivedAgoMs ?? -1, usedBytes });
   }
