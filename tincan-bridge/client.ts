@@ -22,8 +22,12 @@ import {
 
 export type { NotificationMessage } from './protocol/messages.ts';
 
-/** No `ready` after this long is a failure, milliseconds: a start takes about 300. */
-const defaultReadyTimeoutMs = 5_000;
+/**
+ * No `ready` after this long is a failure, milliseconds. A start takes about 300, and thirty times as
+ * long on a machine whose processors are wanted by twenty others: one that is killed there for being
+ * late makes the load worse, and its successor is late as well. One that crashes is noticed by its end.
+ */
+const defaultReadyTimeoutMs = 20_000;
 
 export interface BridgeClientOptions {
   /** Every notification, `ready` included, in wire order with the answers of calls. */

@@ -19,6 +19,7 @@ import { createChannelLogger } from './channel-log.ts';
 import { createHandshake, createNativeDatapath, kernelEvents } from './datapath/native.ts';
 import { bridgeProtocolVersion } from './protocol/schema.ts';
 import { type BridgeServer, createBridgeServer } from './server.ts';
+import { hasAesInstructions } from './session/core/aes-instructions.ts';
 
 const channelFd = 3;
 const exitStatus = { inOrder: 0, defect: 1, wrongSettings: 42 } as const;
@@ -72,6 +73,15 @@ function build(): string {
   }
 }
 
+/** Unknown counts as with: the other end's wish decides then, and AES is in most machines. */
+function isWithoutAes(): boolean {
+  try {
+    return hasAesInstructions(readFileSync('/proc/cpuinfo', 'utf8')) === false;
+  } catch {
+    return false; // a sandbox without that file
+  }
+}
+
 function main(): void {
   const settings = readSettings();
   // The controller ends us by `close` or by closing the channel; a ^C reaches its children too.
@@ -107,6 +117,7 @@ function main(): void {
   const bridge = createBridge({
     createDatapath: createNativeDatapath,
     createHandshake,
+    preferChaCha: isWithoutAes(),
     kernelEvents,
     clock: systemClock,
     log,

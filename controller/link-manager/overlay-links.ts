@@ -116,7 +116,7 @@ export class OverlayLinks {
     });
   }
 
-  /** Sessions from now on are judged by the new anchors; signal says which links end. */
+  /** The tunnel process judges all sessions by the new anchors; signal says which peers are none. */
   trustChanged(): void {
     const trust = this.#deps.config.anchors();
     if (trust !== null) this.#tell('setTrust', { trust });

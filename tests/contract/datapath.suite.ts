@@ -39,7 +39,7 @@ const mac = (n: number): Mac => macs[n] ?? Mac.parse('');
 export async function until(what: string, ready: () => boolean): Promise<void> {
   const start = performance.now();
   while (!ready()) {
-    if (performance.now() - start > 3_000) throw new Error(`never happened: ${what}`);
+    if (performance.now() - start > 10_000) throw new Error(`never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

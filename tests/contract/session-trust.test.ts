@@ -55,6 +55,22 @@ test.unless(
       /is revoked/.test((await a.session(late.identity.nodeId))?.lastError ?? ''),
     );
     assert.equal(a.ups.length, 1);
+
+    // One that is up ends with the call, on both sides, and does not come back.
+    const serial = serialOf(readPemCertificate(b.identity.certificate));
+    await a.bridge.handlers.setTrust({ trust: { ...anchors, revoked: [...revoked] } });
+    assert.equal((await a.session(b.identity.nodeId))?.state, 'online', 'it is none of those');
+    await a.bridge.handlers.setTrust({ trust: { ...anchors, revoked: [serial] } });
+    assert.match(
+      a.downs.find(({ peer }) => peer === b.identity.nodeId)?.reason ?? '',
+      /is revoked/,
+    );
+    await until(t, 'the far side has noticed', () => b.downs.length === 1, 2_000);
+    await until(t, 'it is refused from now on', async () => {
+      const session = await a.session(b.identity.nodeId);
+      return session?.state !== 'online' && /is revoked/.test(session?.lastError ?? '');
+    });
+    assert.equal(a.ups.length, 1);
   },
   20_000,
 );

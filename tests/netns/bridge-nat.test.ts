@@ -77,8 +77,8 @@ async function run(t: T, masquerades: readonly [string, string]): Promise<string
   const two = await startBridge(t, sites[1] ?? '', ids[1], servers);
   carryBetween(one, ids[0], () => two);
   carryBetween(two, ids[1], () => one);
-  await one.client.call('connect', { peer: ids[1].nodeId }, 2_000);
-  await two.client.call('connect', { peer: ids[0].nodeId }, 2_000);
+  await one.client.call('connect', { peer: ids[1].nodeId }, 10_000);
+  await two.client.call('connect', { peer: ids[0].nodeId }, 10_000);
   await until(t, 'online', () => one.ups.length + two.ups.length === 2, 15_000);
   const out = await exec([
     'ip',

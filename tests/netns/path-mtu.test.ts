@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { ethernetHeaderBytes } from '../../tincan-bridge/session/core/path.ts';
 import { tap } from '../support/bridge-process.ts';
 import { suite, type T } from '../support/harness.ts';
+import { assertWithin } from '../support/pace.ts';
 import { type PairOptions, type RoutedPair, startRoutedPair } from '../support/routed-pair.ts';
 import { waitFor } from '../support/scope.ts';
 import { iperf } from '../support/traffic.ts';
@@ -13,11 +14,11 @@ const icmpBytes = 28;
 
 /** What one datagram costs between the IP packet outside and the one inside. */
 const overhead = { 4: 20, 6: 40, udp: 8, record: 37, type: 1, channel: 4 } as const;
-const innerMtu = (outer: number, family: 4 | 6, relay: boolean): number =>
+const innerMtu = (outer: number, family: 4 | 6, channel: boolean): number =>
   outer -
   overhead[family] -
   overhead.udp -
-  (relay ? overhead.channel : 0) -
+  (channel ? overhead.channel : 0) -
   overhead.record -
   overhead.type -
   ethernetHeaderBytes;
@@ -57,18 +58,21 @@ async function narrow(t: T, options: PairOptions, mtu: number, mute: boolean): P
   // Something flows, so that the change is looked for at once; else it takes up to 30 s.
   const load = pair.lab.spawn('a', ['ping', '-q', '-i', '0.005', '-s', '1300', '10.77.0.2']);
   const changedMs = performance.now();
-  // A cable lets 4 bytes more in than its MTU, for a VLAN tag: what leaves the router is exact.
-  const right = relay
-    ? [mtu, mtu + 4].map((m) => innerMtu(m, family, true))
-    : [innerMtu(mtu, family, false), innerMtu(mtu + 4, family, false)];
+  // A cable lets 4 bytes more in than its MTU, for a VLAN tag: what leaves the router is exact. The
+  // relay in use may be the peer's, and then this leg carries no ChannelData.
+  const right = [mtu, mtu + 4].flatMap((m) =>
+    (relay ? [true, false] : [false]).map((channel) => innerMtu(m, family, channel)),
+  );
+  let seen = '';
   const whenFound = (side: 0 | 1): Promise<number> =>
     waitFor(
       'the narrower path is found',
       async () => {
-        const { mtu } = await pair.session(side);
+        const { mtu, path, history } = await pair.session(side);
+        seen = `${'ab'[side]} has ${mtu}, none of ${right}: ${JSON.stringify({ path, history })}`;
         return mtu !== null && right.includes(mtu) ? mtu : undefined;
       },
-      { timeoutMs: 15_000 },
+      { timeoutMs: 30_000, context: () => seen },
     );
   const found = await whenFound(0);
   const tookMs = performance.now() - changedMs;
@@ -88,7 +92,8 @@ async function narrow(t: T, options: PairOptions, mtu: number, mute: boolean): P
     await pingDf(pair, found + 1),
     new RegExp(`(message too long|frag needed).*${found}`, 'i'),
   );
-  assert.ok(tookMs < 10_000, `took ${tookMs} ms`);
+  // 2 to 3 s where nobody else computes; of a path without traffic it would be up to 30 s.
+  await assertWithin('the search', tookMs, 15_000);
 }
 
 test.unless(
@@ -152,12 +157,13 @@ test.unless(
     const before = await sent();
     // What was under way arrives; megabytes more mean that it goes on.
     await waitFor('it goes on', async () => (await sent()) > before + 8_000_000, {
-      timeoutMs: 10_000,
+      timeoutMs: 12_000,
     });
     const stallMs = performance.now() - shrunkMs;
     process.stdout.write(`8 MB more ${stallMs.toFixed(0)} ms after the path shrank\n`);
-    assert.ok(stallMs < 5_000 + 700, `stalled for ${stallMs} ms`);
-    assert.ok((await run).mbps > 40);
+    // The 8 MB take 700 ms of their own.
+    await assertWithin('the stall', stallMs, 5_000 + 700);
+    assert.ok((await run).mbps > 30);
   },
   60_000,
 );

@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { suite } from '../support/harness.ts';
 import type { EvioNode } from '../support/node.ts';
+import { assertWithin } from '../support/pace.ts';
 import { waitFor } from '../support/scope.ts';
 import { startPing } from '../support/steady-ping.ts';
 import { createScene } from '../support/two-nodes.ts';
@@ -33,7 +34,12 @@ test('links outlive the XMPP server; after its return all are back, and a late n
   await delay(outageMs - (performance.now() - goneMs));
   const text = await a.evio('status');
   const { sinceMs } = (await a.status()).overlays[0]?.signal ?? {};
-  assert.ok(Math.abs((sinceMs ?? 0) - outageMs) < 3_000, `since ${sinceMs} ms`);
+  // Noticed after it went, and said before we look.
+  const longestMs = performance.now() - goneMs;
+  assert.ok(
+    (sinceMs ?? 0) <= longestMs && (sinceMs ?? 0) > longestMs - 5_000,
+    `since ${sinceMs} ms`,
+  );
   assert.match(text, /(offline|connecting) for \d+ s/, text);
   assert.match(text, /signal\.(unreachable|disconnected)/);
   assert.match(text, /10\.99\.0\.1:5222/);
@@ -48,7 +54,7 @@ test('links outlive the XMPP server; after its return all are back, and a late n
   await delay(1_000); // whatever flaps on a return flaps at once
   const { lost, sent } = await steady.stop();
   process.stdout.write(`back after ${Math.round(onlineMs)} ms; ${lost} of ${sent} pings lost\n`);
-  assert.ok(onlineMs < 60_000);
+  await assertWithin('all are back', onlineMs, 60_000);
   assert.equal(lost, 0);
   for (const node of [a, b]) {
     assert.doesNotMatch(node.log(), /link down/, 'no link was touched');
@@ -87,7 +93,7 @@ test('a node that starts without network joins when it comes', async (t) => {
   await a.waitUp('b', 60_000);
   const joinMs = performance.now() - cameMs;
   process.stdout.write(`network to link: ${Math.round(joinMs)} ms\n`);
-  assert.ok(joinMs <= 20_000, `${joinMs} ms`);
+  await assertWithin('joining', joinMs, 20_000, () => a.log().slice(-6_000));
   assert.equal((await b.peer('a'))?.state, 'online');
   assert.ok(prosody.port > 0);
 }, 120_000);

@@ -87,15 +87,15 @@ async function run(
   const two = await startBridge(t, sites.b, ids[1], sites.serversOf('b'), {}, bench.env);
   carryBetween(one, ids[0], () => two);
   carryBetween(two, ids[1], () => one);
-  await one.client.call('connect', { peer: ids[1].nodeId }, 2_000);
-  await two.client.call('connect', { peer: ids[0].nodeId }, 2_000);
+  await one.client.call('connect', { peer: ids[1].nodeId }, 10_000);
+  await two.client.call('connect', { peer: ids[0].nodeId }, 10_000);
   await until(t, 'online', () => one.ups.length > 0 && two.ups.length > 0, 20_000);
   assert.equal(one.ups[0]?.path.kind, path);
   await load(t, sites);
   // A report of undefined behaviour ends the process, one of memory does too: both must still be
   // there, and end in order.
   for (const bridge of [one, two]) {
-    await bridge.client.call('status', {}, 5_000);
+    await bridge.client.call('status', {}, 10_000);
     assert.equal(await close(bridge), 0);
   }
   assert.deepEqual(bench.reports(), []);

@@ -19,6 +19,7 @@ import type {
 } from '../../tincan-bridge/protocol/schema.ts';
 import type { T } from './harness.ts';
 import type { TestIdentity } from './identity.ts';
+import { patience } from './pace.ts';
 
 type Ups = Notification<'sessionUp'>;
 
@@ -46,9 +47,12 @@ export async function newBridge(
   identity: TestIdentity,
   servers: IceServers = noServers,
   trust: Params<'open'>['trust'] = null,
-  more: Partial<Params<'open'>> & { readonly onKeys?: (keys: RecordKeys) => void } = {},
+  more: Partial<Params<'open'>> & {
+    readonly onKeys?: (keys: RecordKeys) => void;
+    readonly preferChaCha?: boolean;
+  } = {},
 ): Promise<TestBridge> {
-  const { onKeys = () => {}, ...open } = more;
+  const { onKeys = () => {}, preferChaCha = false, ...open } = more;
   const tap = `evs${process.pid % 100_000}x${made++}`;
   await exec(['ip', 'tuntap', 'add', 'dev', tap, 'mode', 'tap', 'vnet_hdr']);
   t.defer(async () => {
@@ -76,6 +80,7 @@ export async function newBridge(
         return { ...native, sendFrame, addSession };
       },
       createHandshake,
+      preferChaCha,
       clock: systemClock,
       log: silentLogger,
       loopback: true,
@@ -142,9 +147,9 @@ export async function until(
   condition: () => boolean | Promise<boolean>,
   limitMs = 5_000,
 ): Promise<void> {
-  const end = performance.now() + limitMs;
+  const end = performance.now() + limitMs * patience;
   while (!(await condition())) {
-    assert.ok(performance.now() < end, `not within ${limitMs} ms: ${what}`);
+    assert.ok(performance.now() < end, `not within ${limitMs * patience} ms: ${what}`);
     await new Promise<void>((resolve) => systemClock.after(10, t.signal, resolve));
   }
 }

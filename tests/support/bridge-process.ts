@@ -140,6 +140,7 @@ export async function startBridge(
     exited,
     kill: (signal) => void child.kill(signal),
     client: createBridgeClient(stream, {
+      readyTimeoutMs: 30_000,
       onClosed: () => {},
       onNotification: (message) => {
         if (message.notification === 'sessionUp') self.ups.push(message.body);
@@ -175,7 +176,7 @@ export async function startBridge(
       keyLogFile: null,
       ...more,
     },
-    5_000,
+    30_000,
   );
   return self;
 }
@@ -187,7 +188,7 @@ export function carryBetween(
   to: () => BridgeProcess,
 ): void {
   from.onDescription = ({ description }) => {
-    const call = to().client.call('describe', { peer: sender.nodeId, description }, 2_000);
+    const call = to().client.call('describe', { peer: sender.nodeId, description }, 10_000);
     call.catch(() => {}); // refused while the other does not want it, or is gone: lost, as in XMPP
   };
 }

@@ -102,6 +102,7 @@ export class RingLab {
       clock: { ...systemClock, now: () => systemClock.now() + this.aheadMs },
       log: silentLogger,
       loopback: true,
+      preferChaCha: false,
       onClosed: () => {},
       notify: (what, body) => this.#notified(self, what, body),
     });

@@ -3,6 +3,7 @@
  * and `defer` for each test. No uvu hooks (a throwing hook exits 0 in uvu 0.5.6).
  */
 import { suite as uvuSuite } from 'uvu';
+import { patience } from './pace.ts';
 
 export interface T {
   /** Aborts when the test is over. */
@@ -13,7 +14,7 @@ export interface T {
 type Body = (t: T) => void | Promise<void>;
 
 export interface Suite {
-  /** One behaviour as a sentence. Default limit 5 s. */
+  /** One behaviour as a sentence. Default limit 5 s, of a quiet machine. */
   (title: string, body: Body, timeoutMs?: number): void;
   /** The same, skipped where `why` says why it cannot run here (printed). */
   unless(why: string | null, title: string, body: Body, timeoutMs?: number): void;
@@ -24,7 +25,7 @@ export function suite(name: string): Suite {
   const target = uvuSuite(name);
   queueMicrotask(() => target.run());
   const add = (title: string, body: Body, timeoutMs = 5_000): void =>
-    target(title, () => runOne(title, body, timeoutMs));
+    target(title, () => runOne(title, body, timeoutMs * patience));
   return Object.assign(add, {
     unless(why: string | null, title: string, body: Body, timeoutMs?: number): void {
       if (why === null) {

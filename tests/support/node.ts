@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Child, Exit } from './child.ts';
 import type { Lab } from './netns.ts';
-import { evioLauncher } from './repository.ts';
+import { assertWithin, patience } from './pace.ts';
+import { evioLauncher, evioProgram } from './repository.ts';
 import { waitFor } from './scope.ts';
 
 /** What tests read of `evio status --json`; further fields are no error. */
@@ -81,6 +82,8 @@ export interface NodeOptions {
     readonly CaFile?: string;
   }[];
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
+  /** The Node.js that runs it; default: the one that the repository brings, by the launcher. */
+  readonly node?: string;
   /** Developer knobs, for example EVIO_KEY_LOG_FILE. */
   readonly env?: Readonly<Record<string, string>>;
   /** Merged into the file's sections, deeply: what this interface has no name for. */
@@ -96,11 +99,13 @@ export class EvioNode {
   readonly configFile: string;
   readonly #lab: Lab;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #launcher: readonly string[];
   #child: Child;
 
   constructor(lab: Lab, options: NodeOptions) {
     this.#lab = lab;
     this.#env = options.env ?? {};
+    this.#launcher = options.node === undefined ? [evioLauncher] : [options.node, evioProgram];
     this.name = options.name;
     this.ns = options.ns;
     this.address = options.address;
@@ -169,10 +174,10 @@ export class EvioNode {
 
   /** SIGTERM; fails when it has not ended within 10 s, which is what the product promises. */
   async stop(): Promise<Exit> {
-    const exit = await this.#child.stop(10_000);
-    if (exit.signal === 'SIGKILL') {
-      throw new Error(`${this.name} did not end within 10 s: ${this.log().slice(-2_000)}`);
-    }
+    const startMs = performance.now();
+    const exit = await this.#child.stop(10_000 * patience);
+    const took = performance.now() - startMs;
+    await assertWithin(`${this.name} ends`, took, 10_000, () => this.log().slice(-2_000));
     return exit;
   }
 
@@ -188,7 +193,7 @@ export class EvioNode {
   }
 
   #spawn(): Child {
-    return this.#lab.spawn(this.ns, [evioLauncher, 'up', '--config', this.configFile], {
+    return this.#lab.spawn(this.ns, [...this.#launcher, 'up', '--config', this.configFile], {
       cwd: this.folder,
       env: this.#env,
     });

@@ -15,3 +15,6 @@ export const repositoryRoot: string = findRoot(import.meta.dirname);
 
 /** The launcher that operators use. */
 export const evioLauncher: string = join(repositoryRoot, 'controller/cli/evio');
+
+/** What the launcher runs, for another Node.js than the one it would choose. */
+export const evioProgram: string = join(repositoryRoot, 'dist/controller/cli/main.js');

@@ -50,10 +50,10 @@ export async function startRoutedPair(t: T, options: PairOptions = {}): Promise<
   const bridges = [await start(0, 'a'), await start(1, 'b')] as const;
   carryBetween(bridges[0], ids[0], () => bridges[1]);
   carryBetween(bridges[1], ids[1], () => bridges[0]);
-  await bridges[0].client.call('connect', { peer: ids[1].nodeId }, 2_000);
-  await bridges[1].client.call('connect', { peer: ids[0].nodeId }, 2_000);
+  await bridges[0].client.call('connect', { peer: ids[1].nodeId }, 10_000);
+  await bridges[1].client.call('connect', { peer: ids[0].nodeId }, 10_000);
   await until(t, 'online', () => bridges.every((b) => b.ups.length === 1), 15_000);
-  const status = (n: 0 | 1) => bridges[n].client.call('status', {}, 2_000);
+  const status = (n: 0 | 1) => bridges[n].client.call('status', {}, 10_000);
   return {
     lab,
     bridges,

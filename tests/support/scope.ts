@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../base/errors.ts';
+import { patience } from './pace.ts';
 
 /** Anything that undoes later: a test's `t`, or a scope of `withScope`. */
 export interface Scope {
@@ -45,6 +46,7 @@ export async function withScope<Result>(body: (scope: Scope) => Promise<Result>)
 }
 
 export interface WaitOptions {
+  /** On a quiet machine. */
   readonly timeoutMs?: number;
   readonly stepMs?: number;
   readonly signal?: AbortSignal;
@@ -61,7 +63,8 @@ export async function waitFor<Result>(
   condition: () => Result | Promise<Result>,
   options: WaitOptions = {},
 ): Promise<NonNullable<Result>> {
-  const { timeoutMs = 5_000, stepMs = 25, signal } = options;
+  const { stepMs = 25, signal } = options;
+  const timeoutMs = (options.timeoutMs ?? 5_000) * patience;
   const until = performance.now() + timeoutMs;
   let cause: unknown;
   for (;;) {

@@ -141,6 +141,23 @@ function readIperf({ error, end }: z.infer<typeof IperfReport>): IperfResult {
   };
 }
 
+/**
+ * What the namespace's TCP has sent twice so far. `needless`: the peer had it already and said so
+ * (RFC 2883): sent again by a timer, not lost.
+ */
+export async function tcpRetransmits(
+  lab: Lab,
+  ns: string,
+): Promise<{ readonly all: number; readonly needless: number }> {
+  const text = await lab.exec(ns, ['nstat', '-asz', 'TcpRetransSegs', 'TcpExtTCPDSACKRecvSegs']);
+  const count = (name: string): number => {
+    const found = new RegExp(`^${name}\\s+(\\d+)`, 'm').exec(text);
+    if (found === null) throw new Error(`no ${name}: ${text}`);
+    return Number(found[1]);
+  };
+  return { all: count('TcpRetransSegs'), needless: count('TcpExtTCPDSACKRecvSegs') };
+}
+
 /** Listens for datagrams on a port (of a multicast group, when named); its log holds the texts. */
 export async function receiveUdp(
   lab: Lab,

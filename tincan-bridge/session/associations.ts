@@ -19,6 +19,8 @@ interface Association {
   attempt: Attempt | null;
   readonly suite: Suite;
   readonly cipher: string;
+  /** What the peer has proved to hold, to be judged again. */
+  readonly certificate: Uint8Array;
   onRing: boolean;
   way: RingWay | null;
   /** Frames above it are answered. */
@@ -58,11 +60,15 @@ export class Associations {
     return this.#all.get(number)?.cipher ?? null;
   }
 
+  certificateOf(number: SessionNumber): Uint8Array | null {
+    return this.#all.get(number)?.certificate ?? null;
+  }
+
   /** Takes the keys over; the copy of the handshake is wiped. */
   install(
     number: SessionNumber,
     attempt: Attempt | null,
-    { keys, cipher }: Secured,
+    { keys, cipher, peerCertificate: certificate }: Secured,
     onRing: boolean,
   ): void {
     const { suite } = keys;
@@ -70,6 +76,7 @@ export class Associations {
       attempt,
       suite,
       cipher: cipher.slice(0, 64),
+      certificate,
       onRing,
       way: onRing ? this.#ring.way(this.#peer) : null,
       limit: 0,

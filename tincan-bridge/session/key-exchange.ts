@@ -40,14 +40,14 @@ export class KeyExchange {
   }
 
   options(maxDatagramBytes = handshakeDatagramBytes): HandshakeOptions {
-    const { certificate, key } = this.#deps;
+    const { certificate, key, preferChaCha } = this.#deps;
     return {
       role: this.isServer ? 'server' : 'client',
       certificate,
       key,
       maxDatagramBytes,
       retransmitMs: handshakeRetransmitMs,
-      preferChaCha: false,
+      preferChaCha,
     };
   }
 

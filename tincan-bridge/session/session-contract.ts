@@ -30,6 +30,8 @@ export interface SessionDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly createHandshake: (options: HandshakeOptions) => Handshake;
+  /** This machine has no instructions for AES. */
+  readonly preferChaCha: boolean;
   readonly settings: () => SessionSettings;
   /** The overlay's CA and what it has revoked, or null where peers are pinned. */
   readonly trust: () => PeerTrust | null;

@@ -200,6 +200,8 @@ export type Input =
       readonly usedBytes?: number;
     }
   | { readonly kind: 'ended'; readonly reason: string }
+  /** We end it: what the peer has shown is not trusted any more. */
+  | { readonly kind: 'distrusted'; readonly reason: string }
   | { readonly kind: 'unwanted'; readonly reason: string };
 
 /** What an input may need and a pure function cannot make. */

@@ -103,6 +103,8 @@ export function nextSession(state: SessionState, input: Input, at: Moment): Sess
     case 'timer':
       return onTimer(state, input, at);
     case 'ended':
+      return onEnded(state, `the peer ended the session: ${input.reason}`, at);
+    case 'distrusted':
       return onEnded(state, input.reason, at);
     case 'unwanted': {
       const { effects } = tearDown(state, input.reason);
@@ -446,10 +448,9 @@ function onDead(
   return step(begun.state, ...effects, ...begun.effects);
 }
 
-function onEnded(state: SessionState, reason: string, at: Moment): SessionStep {
+function onEnded(state: SessionState, why: string, at: Moment): SessionStep {
   const untilMs = at.nowMs + endedMs;
   const setup: Setup = state.wanted ? { kind: 'pause', untilMs, deaf: false } : { kind: 'none' };
-  const why = `the peer ended the session: ${reason}`;
   const ending = tearDown(state, why);
   return step(
     {
