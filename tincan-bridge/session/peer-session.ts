@@ -8,11 +8,12 @@ import { messageOf } from '../../base/errors.ts';
 import { type NodeId, SessionNonce } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { SessionNumber } from '../datapath/datapath.ts';
-import { SessionDescription } from '../protocol/description.ts';
+import type { SessionDescription } from '../protocol/description.ts';
 import type { SessionStatus } from '../protocol/schema.ts';
 import { Associations, noPath, type PathSummary } from './associations.ts';
 import { Attempt } from './attempt.ts';
 import { type Control, decodeControl, encodeControl, handshakeId } from './core/control.ts';
+import { decodeDescription, encodeDescription } from './core/in-band-description.ts';
 import { ethernetHeaderBytes, pathKind } from './core/path.ts';
 import { explained, pathNote, ringNote, unreachableNote } from './core/path-note.ts';
 import { isOverRing } from './core/ring.ts';
@@ -33,13 +34,12 @@ import { OverlayPings, type Pinged } from './overlay-ping.ts';
 import { PathProbe } from './path-probe.ts';
 import { peerProblem } from './peer-certificate.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
+import { TimerSet } from './timer-set.ts';
 import { Traffic } from './traffic.ts';
 
 /** First description waits this long for all host candidates, later ones for more to come. */
 const firstWordMs = 2;
 const moreWordsMs = 30;
-/** Longest description that any path carries in one record; candidates beyond it are left out. */
-const inBandBytes = 1_200;
 const historyLength = 64;
 /** Pings whose answer may still come. */
 const maxPings = 8;
@@ -56,7 +56,7 @@ export class PeerSession {
   readonly #attempts = new Map<SessionNonce, Attempt>();
   readonly #associations: Associations;
   readonly #closing = new Set<Promise<void>>();
-  readonly #timers = new Map<TimerId, AbortController>();
+  readonly #timers: TimerSet<TimerId>;
   readonly #history: Array<{ readonly atMs: number; readonly what: string }> = [];
   readonly #pings = new Map<bigint, number>();
   readonly #traffic = new Traffic();
@@ -96,6 +96,7 @@ export class PeerSession {
     const rules = { ...deps.rekey, begins: !this.#keys.isServer };
     this.#state = initialSession(peer, deps.clock.now(), rules, wanted);
     this.#payload = { bytes: 0, atMs: deps.clock.now() };
+    this.#timers = new TimerSet(deps.clock, (id) => this.#elapsed(id));
     this.#associations = new Associations(peer, deps.datapath, deps.ring);
     const send = (payload: Uint8Array): boolean =>
       this.#sendControl(this.#currentNumber(), payload);
@@ -277,7 +278,7 @@ export class PeerSession {
     this.#probe.end();
     this.#keys.end();
     this.#tellLink();
-    for (const timer of this.#timers.values()) timer.abort();
+    this.#timers.end();
     for (const number of this.#associations.numbers) this.#remove(number);
     for (const own of [...this.#attempts.keys()]) this.#drop(own);
     await Promise.all(this.#closing);
@@ -323,7 +324,7 @@ export class PeerSession {
         return;
       }
       case 'description': {
-        const heard = descriptionIn(control.json);
+        const heard = decodeDescription(control.json);
         if (heard === null) return;
         if (this.isWanted) this.describe(heard);
         else this.#early = { description: heard, atMs: this.#deps.clock.now() };
@@ -498,7 +499,7 @@ export class PeerSession {
         this.#ask(effect.number);
         return;
       case 'timer':
-        this.#schedule(effect.id, effect.atMs);
+        this.#timers.set(effect.id, effect.atMs);
         return;
       case 'note':
         this.#note(effect.what);
@@ -573,15 +574,8 @@ export class PeerSession {
 
   /** Over the session that is up as well: what comes first counts, the other is known by then. */
   #describeInBand(description: SessionDescription): void {
-    const number = this.#currentNumber();
-    if (number === null) return;
-    const { candidates } = description;
-    for (let count = candidates.length; count > 0; count -= 1) {
-      const json = JSON.stringify({ ...description, candidates: candidates.slice(0, count) });
-      if (json.length > inBandBytes) continue;
-      this.#sendControl(number, encodeControl({ kind: 'description', nonce: 0n, json }));
-      return;
-    }
+    const payload = encodeDescription(description);
+    if (payload !== null) this.#sendControl(this.#currentNumber(), payload);
   }
 
   #install(
@@ -676,17 +670,6 @@ export class PeerSession {
     this.#sendControl(this.#currentNumber(), encodeControl({ kind: 'traced', nonce, hops }));
   }
 
-  #schedule(id: TimerId, atMs: number): void {
-    this.#timers.get(id)?.abort();
-    const timer = new AbortController();
-    this.#timers.set(id, timer);
-    const { clock } = this.#deps;
-    clock.after(Math.max(0, Math.ceil(atMs - clock.now())), timer.signal, () => {
-      this.#timers.delete(id);
-      this.#elapsed(id);
-    });
-  }
-
   #elapsed(id: TimerId): void {
     const { clock } = this.#deps;
     const number = this.#subjectOf(id);
@@ -717,12 +700,3 @@ export class PeerSession {
 
 const isRelayed = ({ selected }: Attempt): boolean =>
   selected !== null && pathKind(selected.facts) === 'turn';
-
-/** A description that came in-band, or null when it is none. */
-function descriptionIn(json: string): SessionDescription | null {
-  try {
-    return SessionDescription.safeParse(JSON.parse(json)).data ?? null;
-  } catch {
-    return null; // nonsense of an authenticated peer, or of a later version
-  }
-}
