@@ -125,6 +125,10 @@ export const errorTable = {
     meaning: 'a peer is not accepted by the trust policy',
     remedy: 'see the reason; a key that was changed on purpose needs `evio trust accept`',
   },
+  'peer.unknown': {
+    meaning: 'no peer has that name or id, or several have it',
+    remedy: '`evio peers` lists names and ids; the first characters of an id are enough',
+  },
   'bridge.failed': {
     meaning: 'the tunnel process ended or does not answer',
     remedy: 'it is started again; see its last messages in the log',
@@ -136,6 +140,14 @@ export const errorTable = {
   'bridge.unknown-peer': {
     meaning: 'no session with that peer is wanted',
     remedy: 'nothing to do: the peer left meanwhile',
+  },
+  'cni.foreign-file': {
+    meaning: 'a CNI file of the name that is wanted exists and is not ours',
+    remedy: 'move the file named away, or choose other folders with --bin-dir and --conf-dir',
+  },
+  'cni.not-ready': {
+    meaning: 'no pod can be attached to the overlay yet',
+    remedy: 'see the reason; `evio cni status` and `evio status` show the rest',
   },
   'request.invalid': {
     meaning: 'a request or frame breaks its schema',

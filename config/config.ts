@@ -84,6 +84,41 @@ export type TrustConfig =
       readonly crlFile: string | null;
     };
 
+/** What the operator said of the topology; null: the topology's own default. */
+export interface TopologyConfig {
+  readonly minSuccessors: number | null;
+  readonly maxLongDistance: number | null;
+  readonly incomingCap: number | null;
+  readonly staticEdges: readonly NodeId[];
+  readonly manual: boolean;
+  readonly role: 'switch' | 'leaf';
+  readonly maxConcurrent: number | null;
+  readonly maxOnDemand: number | null;
+  readonly demandBytesPerSecond: number | null;
+  readonly demandMinAgeMs: number | null;
+}
+
+/** Pods that are attached to an overlay. */
+export interface CniConfig {
+  readonly mode: 'routed' | 'bridged';
+  readonly source:
+    | { readonly kind: 'config'; readonly ranges: readonly string[] }
+    | {
+        readonly kind: 'pool';
+        readonly pool: readonly string[];
+        readonly nodeLength: { readonly 4: number; readonly 6: number };
+      }
+    | {
+        readonly kind: 'kubernetes';
+        /** Absolute path, or null: the service account of the pod that we run in. */
+        readonly kubeconfig: string | null;
+        readonly nodeName: string;
+      };
+  readonly clusterRanges: readonly string[];
+  readonly serviceRanges: readonly string[];
+  readonly masquerade: boolean;
+}
+
 export interface OverlayConfig {
   readonly overlay: OverlayId;
   readonly signal: SignalConfig;
@@ -94,5 +129,8 @@ export interface OverlayConfig {
     /** Interfaces whose addresses are never candidates. */
     readonly ignoredNetInterfaces: readonly string[];
   };
+  readonly topology: TopologyConfig;
   readonly device: DeviceConfig;
+  /** Null: no pod is attached to this overlay. */
+  readonly cni: CniConfig | null;
 }

@@ -11,7 +11,6 @@ interface EvioKey {
 const later = 'is not supported yet';
 const log =
   'has no meaning here: Evio logs to standard error and never writes or removes log files';
-const topology = `${later}: this release links every member to every other`;
 
 /** Everything below a path goes with it. */
 export const evioKeys: readonly EvioKey[] = [
@@ -52,16 +51,12 @@ export const evioKeys: readonly EvioKey[] = [
   },
   { path: 'GeneveTunnel', why: `${later}: links in one data centre are DTLS links like all` },
   { path: 'TincanTunnel', why: 'is replaced by LinkManager' },
-  { path: 'Topology.MaxConcurrentOps', why: topology },
-  { path: 'Topology.TrimCheckInterval', why: topology },
-  { path: 'Topology.Overlays.*.MinSuccessors', why: topology },
-  { path: 'Topology.Overlays.*.MaxLongDistEdges', why: topology },
-  { path: 'Topology.Overlays.*.MaxOnDemandEdges', why: topology },
-  { path: 'Topology.Overlays.*.StaticEdges', why: topology },
-  { path: 'Topology.Overlays.*.EnforcedEdges', why: topology },
-  { path: 'Topology.Overlays.*.MaxSuccessors', why: topology },
-  { path: 'Topology.Overlays.*.ManualTopology', why: topology },
-  { path: 'Topology.Overlays.*.Role', why: `${later}: every node is a switch` },
+  {
+    path: 'Topology.TrimCheckInterval',
+    why: 'has no meaning here: the XMPP server says at once who is gone',
+  },
+  { path: 'Topology.Overlays.*.EnforcedEdges', why: 'is replaced by StaticEdges' },
+  { path: 'Topology.Overlays.*.MaxSuccessors', why: 'is replaced by MinSuccessors' },
   { path: 'Topology.Overlays.*.LocationId', why: 'has no meaning here: it chose Geneve tunnels' },
   {
     path: 'Topology.Overlays.*.EncryptionRequired',

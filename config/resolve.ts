@@ -5,18 +5,26 @@
 import { hostname } from 'node:os';
 import type { OverlayId } from '../base/ids.ts';
 import type {
+  CniConfig,
   Config,
   DeviceConfig,
   Login,
   OverlayConfig,
   SignalConfig,
   StunConfig,
+  TopologyConfig,
   TrustConfig,
   TurnConfig,
 } from './config.ts';
 import { type HostPort, parseHostPort } from './core/address.ts';
 import type { JsonPath } from './core/json-text.ts';
-import { type AppBridge, type ConfigFile, defaultNetDevice, type NetDevice } from './schema.ts';
+import {
+  type AppBridge,
+  type CniOverlay,
+  type ConfigFile,
+  defaultNetDevice,
+  type NetDevice,
+} from './schema.ts';
 import type { Sources } from './sources.ts';
 
 type SignalEntry = NonNullable<ConfigFile['Signal']['Overlays'][OverlayId]>;
@@ -73,12 +81,70 @@ function overlayConfig(
         ...new Set([...general.IgnoredNetInterfaces, ...(own?.IgnoredNetInterfaces ?? [])]),
       ],
     },
+    topology: topologyConfig(file, overlay),
     device: deviceConfig(
       file.BridgeController.Overlays[overlay]?.NetDevice ?? defaultNetDevice,
       file.BridgeController.Overlays[overlay]?.AppBridge ?? null,
       file.BridgeController.OvsDatabase ?? null,
     ),
+    cni: cniConfig(file.Cni.Overlays[overlay] ?? null, ['Cni', 'Overlays', overlay], sources),
   };
+}
+
+function cniConfig(entry: CniOverlay | null, path: JsonPath, sources: Sources): CniConfig | null {
+  if (entry === null) return null;
+  return {
+    mode: entry.Mode,
+    source: rangeSource(entry, path, sources),
+    clusterRanges: entry.ClusterCIDRs,
+    serviceRanges: entry.ServiceCIDRs,
+    masquerade: entry.Masquerade,
+  };
+}
+
+function rangeSource(entry: CniOverlay, path: JsonPath, sources: Sources): CniConfig['source'] {
+  const { PodCIDRs, PodPool, Kubernetes } = entry;
+  if (PodCIDRs !== undefined) return { kind: 'config', ranges: PodCIDRs };
+  if (PodPool !== undefined) {
+    const nodeLength = { 4: entry.NodePrefixLen, 6: entry.NodePrefixLen6 };
+    return { kind: 'pool', pool: PodPool, nodeLength };
+  }
+  const { Kubeconfig, NodeName, NodeNameEnv } = Kubernetes ?? {};
+  const named =
+    NodeNameEnv === undefined
+      ? NodeName
+      : sources.variable([...path, 'Kubernetes', 'NodeNameEnv'], NodeNameEnv);
+  return {
+    kind: 'kubernetes',
+    kubeconfig: Kubeconfig === undefined ? null : sources.pathOf(Kubeconfig),
+    nodeName: named ?? hostname().toLowerCase(),
+  };
+}
+
+/** Evio counts traffic in periods of so many seconds. */
+const demandPeriodSeconds = 10;
+
+function topologyConfig({ Topology }: ConfigFile, overlay: OverlayId): TopologyConfig {
+  const entry = Topology.Overlays[overlay] ?? {};
+  const { DemandThreshold: threshold, DemandMinAge: minAge } = entry;
+  return {
+    minSuccessors: entry.MinSuccessors ?? null,
+    maxLongDistance: entry.MaxLongDistEdges ?? null,
+    incomingCap: entry.MaxIncomingLongDistEdges ?? null,
+    staticEdges: [...new Set(entry.StaticEdges)],
+    manual: entry.ManualTopology ?? false,
+    role: entry.Role ?? 'switch',
+    maxConcurrent: Topology.MaxConcurrentOps ?? null,
+    maxOnDemand: entry.MaxOnDemandEdges ?? null,
+    demandBytesPerSecond: threshold === undefined ? null : bytesOf(threshold) / demandPeriodSeconds,
+    demandMinAgeMs: minAge === undefined ? null : minAge * 1_000,
+  };
+}
+
+/** "10M" as a number; the schema has accepted the text. */
+function bytesOf(amount: string): number {
+  const power = 'KMG'.indexOf(amount.slice(-1)) + 1;
+  return Number.parseInt(amount, 10) * 1_000 ** power;
 }
 
 function trustConfig(file: ConfigFile, overlay: OverlayId, sources: Sources): TrustConfig {

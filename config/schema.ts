@@ -4,6 +4,7 @@
  * between values are in `core/rules.ts`, and nothing here reads a file.
  */
 import { z } from 'zod';
+import { formatRange, parseRange } from '../base/cidr.ts';
 import { NodeId, OverlayId } from '../base/ids.ts';
 import { isHost, isIpv4, isIpv6, parseHostPort } from './core/address.ts';
 
@@ -169,8 +170,48 @@ const LinkManagerOverlay = z.strictObject({
   }),
 });
 
-/** Keys come with the release that honours them; until then `evio-keys.ts` says so. */
-const TopologyOverlay = z.strictObject({});
+/** Evio's: decimal, suffix K, M or G. */
+const Amount = z.string().regex(/^[1-9]\d{0,11}[KMG]?$/, 'must be a number of bytes, as "10M"');
+const roles = { Switch: 'switch', switch: 'switch', Leaf: 'leaf', leaf: 'leaf' } as const;
+
+/** No defaults here: those of the topology are its own (`controller/topology/core/config.ts`). */
+const TopologyOverlay = z.strictObject({
+  MinSuccessors: int(1, 16).optional().meta({
+    description: 'Links to the next members clockwise on the ring. Default: 2.',
+  }),
+  MaxLongDistEdges: int(0, 64).optional().meta({
+    description:
+      'Links across the ring that this node opens. Default: ⌊log2(n + 1)⌋ of the n other members, at least 1.',
+  }),
+  MaxIncomingLongDistEdges: int(0, 256).optional().meta({
+    description: 'Those of others that it takes. Default: twice as many as it opens.',
+  }),
+  MaxOnDemandEdges: int(0, 64).optional().meta({
+    description:
+      'Links at once to members that much is exchanged with; 0 turns them off. Default: 3.',
+  }),
+  DemandThreshold: Amount.optional().meta({
+    description: 'Bytes in 10 s, both ways, that open one, with suffix K, M or G. Default: "10M".',
+  }),
+  DemandMinAge: int(1, 86_400).optional().meta({
+    description: 'Seconds that one stands at least. Default: 180.',
+  }),
+  StaticEdges: z.array(NodeId).max(256).optional().meta({
+    description: 'Node ids of members that this node is always linked to. Default: none.',
+  }),
+  ManualTopology: z.boolean().optional().meta({
+    description:
+      'Only the static links, of this node and those that others ask for. Default: false.',
+  }),
+  Role: z
+    .literal(['Switch', 'Leaf', 'switch', 'leaf'], { error: 'must be "Switch" or "Leaf"' })
+    .transform((role) => roles[role])
+    .optional()
+    .meta({
+      description:
+        "Leaf: carries nobody's traffic, takes no links, has its static ones or one uplink. Default: Switch.",
+    }),
+});
 
 const addressKeys = {
   IP4: z.string().refine(isIpv4, 'must be an IPv4 address').optional().meta({
@@ -228,6 +269,68 @@ const AppBridge = z.strictObject({
   }),
 });
 
+const PodCidr = z
+  .string()
+  .max(49)
+  .refine((text) => parseRange(text) !== null, 'must be an address range such as 10.42.1.0/24')
+  .transform((text) => {
+    const range = parseRange(text);
+    return range === null ? text : formatRange(range);
+  });
+const PodCidrs = z.array(PodCidr).max(8);
+
+const CniOverlay = z.strictObject({
+  Mode: z.enum(['routed', 'bridged']).default('routed').meta({
+    description:
+      "routed: pods hang on a bridge of this node, `evpd-<overlay>`; the other nodes' ranges are routes. bridged: pods hang on the overlay's own bridge.",
+  }),
+  PodCIDRs: PodCidrs.optional().meta({
+    description:
+      "The pod ranges of this node, at most one of each family; [] for a host without pods that reaches the others'. One of three sources.",
+  }),
+  PodPool: PodCidrs.min(1).optional().meta({
+    description:
+      'Ranges of all pods of the overlay, at most one of each family, out of which each node takes its own. One of three sources.',
+  }),
+  NodePrefixLen: int(12, 30).default(24).meta({
+    description: "With PodPool: prefix length of a node's IPv4 range.",
+  }),
+  NodePrefixLen6: int(32, 126).default(64).meta({
+    description: "With PodPool: prefix length of a node's IPv6 range.",
+  }),
+  Kubernetes: z
+    .strictObject({
+      Kubeconfig: FilePath.optional().meta({
+        description:
+          'Kubeconfig of an account that may read its Node, for example /etc/kubernetes/kubelet.conf. Default: the service account of the pod that Evio runs in.',
+      }),
+      NodeName: z.string().min(1).max(253).optional().meta({
+        description: "Name of this host's Node. Default: the host name in lower case.",
+      }),
+      NodeNameEnv: z
+        .string()
+        .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be the name of an environment variable')
+        .optional()
+        .meta({ description: 'Environment variable that holds the name instead.' }),
+    })
+    .optional()
+    .meta({
+      description:
+        'Take the ranges from spec.podCIDRs of the Node, by the Kubernetes API. One of three sources.',
+    }),
+  ClusterCIDRs: PodCidrs.default([]).meta({
+    description:
+      'All pods of the cluster are in these ranges: others are refused when members announce them. Default: PodPool, or whatever members announce.',
+  }),
+  ServiceCIDRs: PodCidrs.default([]).meta({
+    description: 'Ranges of the services: refused as pod ranges, and never masqueraded.',
+  }),
+  Masquerade: z.boolean().default(true).meta({
+    description:
+      "Give packets that pods send out of the cluster this host's address. Within the cluster pods keep theirs.",
+  }),
+});
+
 /** An object of entries by overlay id. */
 const byOverlay = <T extends z.ZodType>(entry: T) => z.record(OverlayId, entry);
 
@@ -259,9 +362,14 @@ export const ConfigFile = z
       .prefault({})
       .meta({ description: 'How peers reach each other.' }),
     Topology: z
-      .strictObject({ Overlays: byOverlay(TopologyOverlay).default({}) })
+      .strictObject({
+        MaxConcurrentOps: int(1, 64).optional().meta({
+          description: 'Links of its own that a node sets up at once, in each overlay. Default: 4.',
+        }),
+        Overlays: byOverlay(TopologyOverlay).default({}),
+      })
       .prefault({})
-      .meta({ description: 'Which peers are linked: all members, in this release.' }),
+      .meta({ description: 'Which members are linked: a ring, and some links across it.' }),
     BridgeController: z
       .strictObject({
         Overlays: byOverlay(
@@ -280,6 +388,10 @@ export const ConfigFile = z
       })
       .prefault({})
       .meta({ description: 'The network devices on this host.' }),
+    Cni: z
+      .strictObject({ Overlays: byOverlay(CniOverlay).default({}) })
+      .prefault({})
+      .meta({ description: 'Pods of containers on this host, attached by the CNI plugin.' }),
   })
   .meta({ title: 'Configuration of an Evio node' });
 
@@ -294,3 +406,4 @@ export type PasswordKey = 'Password' | 'PasswordFile' | 'PasswordEnv' | 'Passwor
 export const defaultNetDevice = NetDevice.parse({});
 export type NetDevice = typeof defaultNetDevice;
 export type AppBridge = z.infer<typeof AppBridge>;
+export type CniOverlay = z.infer<typeof CniOverlay>;

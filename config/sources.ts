@@ -68,6 +68,21 @@ export class Sources {
     return this.#passwordFile([...path, 'PasswordCredential'], file);
   }
 
+  /** The text of an environment variable that is no secret; empty, with a finding, where not set. */
+  variable(path: JsonPath, name: string): string {
+    const text = this.#options.environment[name] ?? '';
+    if (text !== '') return text;
+    const severity = this.#options.purpose === 'check' ? 'warning' : 'error';
+    const message = 'this environment variable is not set or empty';
+    this.findings.push(wrongValue(this.#options.json, path, message, severity));
+    return '';
+  }
+
+  /** A path as the configuration writes it, absolute. */
+  pathOf(file: string): string {
+    return resolve(this.#options.folder, file);
+  }
+
   /** PEM with one certificate or more, as it stands in the file. */
   certificates(path: JsonPath, file: string, maxChars = maxSourceBytes): string {
     const pem = this.#text(path, file);

@@ -6,7 +6,7 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { InterfaceName, Mac, NodeId, OverlayId } from '../base/ids.ts';
 import type { Secret } from '../base/secret.ts';
-import type { PeerMessage } from './peer-messages.ts';
+import type { LinkMessage, PeerMessage, PodsAnnouncement } from './peer-messages.ts';
 
 /** A problem as an operator should see it. */
 export interface Problem {
@@ -80,10 +80,13 @@ export interface Events {
     readonly name: string;
     /** Bare JID of the account it announced itself from. */
     readonly account: string;
+    /** It says that it carries nobody's traffic. */
+    readonly leaf: boolean;
   };
   /**
-   * A member is no longer reachable through the server. `left` (it said so, or its presence became
-   * unavailable), `removed` (no longer a member, or no longer trusted: its links end), `signal-lost` (we are offline).
+   * A member is no longer reachable through the server. `left` (it said so, its presence became
+   * unavailable, or it did not come back with our own signalling), `removed` (no longer a member, or
+   * no longer trusted: its links end), `signal-lost` (we are offline: nothing is known about it).
    */
   'signal.peerLost': {
     readonly overlay: OverlayId;
@@ -96,11 +99,28 @@ export interface Events {
     readonly from: NodeId;
     readonly message: PeerMessage;
   };
+  /**
+   * A signed message for a member that cannot be reached through the server now: to be carried
+   * in-band, over the session with it. `number` is this node's own, for `links.envelopeRefused`.
+   */
+  'signal.envelopeSealed': {
+    readonly overlay: OverlayId;
+    readonly to: NodeId;
+    readonly number: number;
+    readonly envelope: string;
+  };
   /** STUN and TURN servers that the XMPP server offers (XEP-0215); replaces the earlier ones. */
   'signal.serversOffered': {
     readonly overlay: OverlayId;
     readonly stun: readonly StunServer[];
     readonly turn: readonly TurnServer[];
+  };
+  /** A member said which pod ranges are its, in its announcement; null: none (any more). */
+  'signal.podsAnnounced': {
+    readonly overlay: OverlayId;
+    readonly peer: NodeId;
+    readonly name: string;
+    readonly pods: PodsAnnouncement | null;
   };
   /** Somebody was not let in: counted and shown to the operator. */
   'signal.peerRefused': {
@@ -115,13 +135,20 @@ export interface Events {
   /** What an overlay's policy rests on has changed: who was judged before is to be judged again. */
   'trust.changed': { readonly overlay: OverlayId };
 
-  /** This node wants a session with `peer`. Repeated until it is up or unwanted. */
+  /** This node wants a link with `peer`: a session on a path of its own. Level-triggered. */
   'topology.linkWanted': { readonly overlay: OverlayId; readonly peer: NodeId };
   /** This node no longer wants one. */
   'topology.linkUnwanted': {
     readonly overlay: OverlayId;
     readonly peer: NodeId;
     readonly reason: string;
+  };
+
+  /** What topology says to a peer, to be signed and carried by signal. */
+  'topology.messageReady': {
+    readonly overlay: OverlayId;
+    readonly to: NodeId;
+    readonly message: LinkMessage;
   };
 
   /** The tunnel process of the overlay serves its TAP. */
@@ -132,12 +159,15 @@ export interface Events {
     readonly problem: Problem;
     readonly retryInMs: number | null;
   };
-  /** Frames can cross between this node and `peer`. */
+  /**
+   * Frames can cross between this node and `peer`: on a path of its own, or through other members
+   * (kind `ring`), which the tunnel process arranges by itself and which is no link for topology.
+   */
   'links.linkUp': {
     readonly overlay: OverlayId;
     readonly peer: NodeId;
     readonly path: PathSummary;
-    /** From the first wish to the first record, milliseconds. */
+    /** From the first wish, or first frame, to the first record, milliseconds. */
     readonly setUpMs: number;
   };
   /** The session goes another way now. */
@@ -158,10 +188,30 @@ export interface Events {
     readonly to: NodeId;
     readonly message: PeerMessage;
   };
+  /** An envelope came in-band, over the session with `from`; nothing of it is checked yet. */
+  'links.envelopeReceived': {
+    readonly overlay: OverlayId;
+    readonly from: NodeId;
+    readonly envelope: string;
+  };
+  /** There is no way to the peer in-band now; `number` is that of `signal.envelopeSealed`. */
+  'links.envelopeRefused': {
+    readonly overlay: OverlayId;
+    readonly to: NodeId;
+    readonly number: number;
+  };
+  /** Payload with each peer, both ways, averaged since the last time; who is missing had none. */
+  'links.trafficMeasured': {
+    readonly overlay: OverlayId;
+    readonly rates: readonly { readonly peer: NodeId; readonly bytesPerSecond: number }[];
+  };
   /** Addresses or default routes of this host changed; told once for each overlay. */
   'links.networkChanged': { readonly overlay: OverlayId };
   /** The largest frame payload that every path in use carries has changed, bytes. */
   'links.mtuChanged': { readonly overlay: OverlayId; readonly mtu: number };
+
+  /** This node's pod ranges, to be announced with its addresses in the overlay; null: none. */
+  'pods.rangesChanged': { readonly overlay: OverlayId; readonly pods: PodsAnnouncement | null };
 
   /** The host side of an overlay stands. */
   'bridges.deviceReady': DeviceSummary;

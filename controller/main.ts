@@ -8,6 +8,7 @@ import { exec } from '../base/exec.ts';
 import type { OverlayId } from '../base/ids.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { createCni } from '../cni-plugin/index.ts';
 import { formatFinding } from '../config/check.ts';
 import type { Config, OverlayConfig } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
@@ -22,9 +23,12 @@ import {
 } from './identity/index.ts';
 import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
+import { attachable, podsReply } from './pod-networks.ts';
+import { createPods, type PodsConfig } from './pods/index.ts';
+import { createRingStatus } from './ring-status.ts';
 import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
-import { createTopology } from './topology/index.ts';
+import { createTopology, defaultTopology, type OverlayTopologyConfig } from './topology/index.ts';
 import { readVersion } from './version.ts';
 
 /** Each part stops within this; together they stay below the 10 s that an operator is promised. */
@@ -78,28 +82,43 @@ async function start(config: Config, log: Logger, lifecycle: Lifecycle): Promise
       status: () => board.collect(),
       tap: (signal, see) => bus.tap(signal, see),
       trust: modules.trust,
+      ring: createRingStatus({
+        overlays: config.overlays.map(({ overlay }) => overlay),
+        links: modules.links,
+        topology: modules.topology,
+        nameOf: (overlay, node) => board.nameOf(overlay, node),
+      }),
+      cni: {
+        pods: () => podsReply(modules.pods.snapshot(), (overlay) => modules.cni.count(overlay)),
+        answer: (request, signal) => modules.cni.answer(request, signal),
+      },
     },
     { runDirectory, clock: systemClock, log: log.child('local-api') },
   );
   // The API is last to go: `evio status` answers while the rest stops.
   lifecycle.add('local API', stopDeadlineMs, () => api.close());
-  const { bridges, links, topology, signal, trust } = modules;
+  const { bridges, links, topology, signal, trust, pods, cni } = modules;
   trust.start();
   lifecycle.add('trust', stopDeadlineMs, () => trust.stop());
   links.start();
   lifecycle.add('devices', stopDeadlineMs, () => bridges.stop());
   lifecycle.add('links', stopDeadlineMs, () => links.stop());
+  pods.start();
+  lifecycle.add('pods', stopDeadlineMs, () => pods.stop());
+  lifecycle.add('attachments', stopDeadlineMs, () => cni.stop());
   await bridges.start();
+  await cni.start();
   topology.start();
   lifecycle.add('topology', stopDeadlineMs, () => topology.stop());
   signal.start();
   lifecycle.add('signal', stopDeadlineMs, () => signal.stop());
+  // First of all, while there is a way to say it.
+  lifecycle.add('membership', stopDeadlineMs, () => topology.leave());
 }
 
 async function createModules(config: Config, identity: NodeIdentity, bus: Bus, log: Logger) {
   const clock = systemClock;
   const { node: self } = identity;
-  const overlays = config.overlays.map(({ overlay }) => overlay);
   const trust = await OverlayTrust.open({
     port: bus.port('trust'),
     identity,
@@ -108,8 +127,31 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
     log: log.child('identity'),
     overlays: config.overlays.map(trustConfig),
   });
+  const pods = createPods({
+    port: bus.port('pods'),
+    exec,
+    clock,
+    random: Math.random,
+    log: log.child('pods'),
+    self,
+    stateDirectory: config.stateDirectory,
+    environment: process.env,
+    overlays: config.overlays.flatMap(podsConfig),
+    mtuChanged: (overlay, mtu) => void cni.setMtu(overlay, mtu),
+    hostReady: () => cni.tidy(),
+    attached: (overlay) => cni.count(overlay),
+  });
+  const cni = createCni({
+    exec,
+    clock,
+    log: log.child('cni'),
+    stateDirectory: config.stateDirectory,
+    networks: attachable(pods),
+  });
   return {
     trust,
+    pods,
+    cni,
     bridges: createBridgeController({
       port: bus.port('bridges'),
       exec,
@@ -127,7 +169,14 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
       rekeyMs: rekeyMs(process.env['EVIO_REKEY_MS']),
       overlays: config.overlays.map((overlay) => linksConfig(overlay, identity, trust)),
     }),
-    topology: createTopology({ port: bus.port('topology'), self, overlays }),
+    topology: createTopology({
+      port: bus.port('topology'),
+      clock,
+      random: Math.random,
+      log,
+      self,
+      overlays: config.overlays.map(topologyConfig),
+    }),
     signal: createSignal({
       port: bus.port('signal'),
       clock,
@@ -155,13 +204,16 @@ const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
   autoDelete: device.autoDelete,
 });
 
+const podsConfig = ({ overlay, device, cni }: OverlayConfig): PodsConfig[] =>
+  cni === null ? [] : [{ ...cni, overlay, mtu: device.mtu, autoDelete: device.autoDelete }];
+
 const trustConfig = ({ overlay, trust }: OverlayConfig): OverlayTrustConfig => ({
   overlay,
   ca: trust.policy === 'ca' ? trust : null,
 });
 
 const linksConfig = (
-  { overlay, links, device, trust }: OverlayConfig,
+  { overlay, links, device, trust, topology }: OverlayConfig,
   identity: NodeIdentity,
   overlayTrust: OverlayTrust,
 ): LinksConfig => ({
@@ -176,9 +228,34 @@ const linksConfig = (
   turn: links.turn,
   ignoredInterfaces: links.ignoredNetInterfaces,
   mtu: device.mtu,
+  transit: topology.role === 'switch',
 });
 
-const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): OverlaySignalConfig => ({
+const topologyConfig = ({ overlay, topology }: OverlayConfig): OverlayTopologyConfig => {
+  const { onDemand, ...general } = defaultTopology;
+  return {
+    overlay,
+    config: {
+      minSuccessors: topology.minSuccessors ?? general.minSuccessors,
+      maxLongDistance: topology.maxLongDistance ?? general.maxLongDistance,
+      incomingCap: topology.incomingCap ?? general.incomingCap,
+      staticEdges: topology.staticEdges,
+      manual: topology.manual,
+      role: topology.role,
+      onDemand: {
+        max: topology.maxOnDemand ?? onDemand.max,
+        thresholdBytesPerSecond: topology.demandBytesPerSecond ?? onDemand.thresholdBytesPerSecond,
+        minAgeMs: topology.demandMinAgeMs ?? onDemand.minAgeMs,
+      },
+      maxConcurrent: topology.maxConcurrent ?? general.maxConcurrent,
+    },
+  };
+};
+
+const signalConfig = (
+  config: Config,
+  { overlay, signal, topology }: OverlayConfig,
+): OverlaySignalConfig => ({
   overlay,
   host: signal.host,
   port: signal.port,
@@ -189,6 +266,7 @@ const signalConfig = (config: Config, { overlay, signal }: OverlayConfig): Overl
   caPem: signal.ca,
   rosterGroup: signal.rosterGroup,
   nodeName: config.nodeName,
+  leaf: topology.role === 'leaf',
 });
 
 /** One line per event at level debug; what an operator follows is logged by the modules. */

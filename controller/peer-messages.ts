@@ -7,7 +7,53 @@ import { NodeId, OverlayId } from '../base/ids.ts';
 import { SessionDescription } from '../tincan-bridge/protocol/description.ts';
 
 /** Version of these messages; a peer of another one is refused by name. */
-export const peerProtocolVersion = 1;
+export const peerProtocolVersion = 2;
+
+/** Why a node wants a link. The far side's view of it is the same word, "incoming". */
+export const LinkReason = z.enum(['static', 'successor', 'on-demand', 'long-distance']);
+export type LinkReason = z.infer<typeof LinkReason>;
+
+/** Why a claim is not (or no longer) granted. */
+export const LinkRefusal = z.enum([
+  /** As many long-distance links come in as this node carries. */
+  'incoming-cap',
+  /** This node is a leaf: it carries nobody's traffic. */
+  'leaf',
+  /** Manual topology: only static links are taken. */
+  'manual',
+  /** Too many links are being set up at once; ask again soon. */
+  'busy',
+  /** The table of links is full. */
+  'too-many-links',
+  /** This node is about to stop. */
+  'leaving',
+  /** This node is not in that overlay (answered by the shell, which knows the overlays). */
+  'unknown-overlay',
+  /** It was granted, but no link came up, or it stayed down. */
+  'not-up',
+]);
+export type LinkRefusal = z.infer<typeof LinkRefusal>;
+
+/** Number of a claim: the wall clock in milliseconds, or one more than the sender's last. */
+const Claim = z.int().min(1);
+
+/**
+ * What two controllers say to each other about a link. Neighbour lists are not among them: they are
+ * the tunnel processes' own and travel in-band (`tincan-bridge/fabric/core/ring-control.ts`).
+ */
+export const LinkMessage = z.discriminatedUnion('kind', [
+  /** The sender claims a link for a reason; a higher number replaces the sender's earlier claim. */
+  z.strictObject({ kind: z.literal('link-request'), claim: Claim, reason: LinkReason }),
+  /** The answer to the claim of that number; also later, when a granted claim is withdrawn. */
+  z.strictObject({
+    kind: z.literal('link-answer'),
+    claim: Claim,
+    refusal: LinkRefusal.nullable(),
+  }),
+  /** The sender gives up its claims up to that number; when `leaving`, the receiver's too. */
+  z.strictObject({ kind: z.literal('link-ended'), claim: Claim, leaving: z.boolean() }),
+]);
+export type LinkMessage = z.infer<typeof LinkMessage>;
 
 /** Everything a node may say to another. There is no "invoke any action". */
 export const PeerMessage = z.discriminatedUnion('kind', [
@@ -15,6 +61,7 @@ export const PeerMessage = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('describe'), description: SessionDescription }),
   /** The sender has ended the session and will not answer on it. */
   z.strictObject({ kind: z.literal('ended'), reason: z.string().max(120) }),
+  ...LinkMessage.options,
 ]);
 export type PeerMessage = z.infer<typeof PeerMessage>;
 
@@ -51,17 +98,34 @@ export const Envelope = z.strictObject({
 });
 export type Envelope = z.infer<typeof Envelope>;
 
+/** An address or a range in text form; its meaning is checked by the module that uses it. */
+const addressText = z
+  .string()
+  .max(49)
+  .regex(/^[0-9a-f.:]+(\/\d{1,3})?$/, 'must be an address or a range');
+
+/** The pod ranges of a node, and its addresses in the overlay, by which they are reached. */
+export const PodsAnnouncement = z.strictObject({
+  addresses: z.array(addressText).max(4),
+  ranges: z.array(addressText).max(8),
+});
+export type PodsAnnouncement = z.infer<typeof PodsAnnouncement>;
+
 /** What a node says about itself in presence; signed like a message, bound to its full JID. */
 export const AnnouncementBody = z.strictObject({
   version: z.int().min(1).max(1_000_000),
   overlay: OverlayId,
   node: NodeId,
   name: z.string().min(1).max(63),
+  /** It carries nobody's traffic (role leaf). */
+  leaf: z.boolean().default(false),
   /** Full JID that it is announced from: an announcement cannot be repeated from another account. */
   jid: z.string().min(3).max(3_071),
   /** DER of the certificate. Its key must give `node`. */
   certificate: base64(4_096),
   /** When it was made, milliseconds since the epoch; older ones never replace newer ones. */
   issuedAtMs: z.int().min(0),
+  /** Which pods are behind it; only where pods are attached to the overlay. */
+  pods: PodsAnnouncement.optional(),
 });
 export type AnnouncementBody = z.infer<typeof AnnouncementBody>;

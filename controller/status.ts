@@ -11,6 +11,7 @@ import type { OverlayTrust } from './identity/index.ts';
 import type { BridgeStatus, LinkManager, SessionStatus } from './link-manager/index.ts';
 import type { DeviceStatus, OverlayStatus, PeerStatus, Status } from './local-api/index.ts';
 import type { Signal } from './signal/index.ts';
+import type { Topology } from './topology/index.ts';
 
 /** Refusals that are kept for the operator, per overlay. */
 const maxRefused = 16;
@@ -19,6 +20,8 @@ interface Seen {
   readonly name: string;
   readonly account: string;
   readonly reachable: boolean;
+  /** It left the server; forgotten when there is no session with it either. */
+  readonly left: boolean;
 }
 
 interface OverlayMemory {
@@ -37,10 +40,11 @@ export interface StatusDeps {
   readonly nodeId: NodeId;
   readonly version: string;
   readonly clock: Clock;
-  readonly links: LinkManager;
-  readonly bridges: BridgeController;
+  readonly links: Pick<LinkManager, 'status' | 'snapshot'>;
+  readonly bridges: Pick<BridgeController, 'snapshot'>;
   readonly trust: Pick<OverlayTrust, 'snapshot'>;
-  readonly signal: Signal;
+  readonly signal: Pick<Signal, 'snapshot'>;
+  readonly topology: Pick<Topology, 'snapshot'>;
 }
 
 export class StatusBoard {
@@ -66,18 +70,21 @@ export class StatusBoard {
         return;
       case 'signal.peerSeen': {
         const { peer, name, account } = seen.event;
-        memory.seen.set(peer, { name, account, reachable: true });
+        memory.seen.set(peer, { name, account, reachable: true, left: false });
         memory.refused = memory.refused.filter((r) => r.account !== account || r.name !== name);
         return;
       }
       case 'signal.peerLost': {
-        const known = memory.seen.get(seen.event.peer);
-        if (known !== undefined) memory.seen.set(seen.event.peer, { ...known, reachable: false });
+        const { peer, reason } = seen.event;
+        const known = memory.seen.get(peer);
+        if (reason === 'removed') memory.seen.delete(peer);
+        else if (known !== undefined) {
+          memory.seen.delete(peer); // to move it to the end
+          memory.seen.set(peer, { ...known, reachable: false, left: reason === 'left' });
+          forgetOldest(memory.seen);
+        }
         return;
       }
-      case 'topology.linkUnwanted':
-        memory.seen.delete(seen.event.peer);
-        return;
       case 'signal.peerRefused': {
         const { account, name } = seen.event;
         const others = memory.refused.filter((r) => r.account !== account || r.name !== name);
@@ -102,6 +109,12 @@ export class StatusBoard {
     memory.signal = event;
   }
 
+  /** The name of a node in an overlay, empty when it is not known. */
+  nameOf(overlay: OverlayId, node: NodeId): string {
+    if (node === this.#deps.nodeId) return this.#deps.config.nodeName;
+    return this.#memory.get(overlay)?.seen.get(node)?.name ?? '';
+  }
+
   async collect(): Promise<Status> {
     const { config, nodeId, version } = this.#deps;
     return {
@@ -119,6 +132,7 @@ export class StatusBoard {
     const memory = this.#memory.get(overlay) ?? emptyMemory(0);
     const bridge = await links.status(overlay);
     const host = bridges.snapshot(overlay);
+    const linked = new Set(this.#deps.topology.snapshot(overlay).map(({ peer }) => peer));
     return {
       overlay,
       trust: this.#deps.trust.snapshot(overlay),
@@ -132,7 +146,7 @@ export class StatusBoard {
         problem: null,
       },
       iceServers: iceServers(config, memory),
-      peers: peers(memory, bridge, this.#deps.clock.wallNow()),
+      peers: peers(memory, bridge, linked, this.#deps.clock.wallNow()),
       counters: { ...bridge?.counters, ...this.#signalCounters(overlay) },
     };
   }
@@ -188,12 +202,29 @@ function iceServers(config: OverlayConfig, memory: OverlayMemory): OverlayStatus
   return { stun, turn, note };
 }
 
+/** More of those that left are forgotten without being asked for. */
+const maxSeen = 4_096;
+
+function forgetOldest(seen: Map<NodeId, Seen>): void {
+  for (const [node, { left }] of seen) {
+    if (seen.size <= maxSeen) return;
+    if (left) seen.delete(node);
+  }
+}
+
 /** Peers that were announced, and sessions of peers that are not (any more). */
-function peers(memory: OverlayMemory, bridge: BridgeStatus | null, wallMs: number): PeerStatus[] {
+function peers(
+  memory: OverlayMemory,
+  bridge: BridgeStatus | null,
+  linked: ReadonlySet<NodeId>,
+  wallMs: number,
+): PeerStatus[] {
   const sessions = new Map(bridge?.sessions.map((session) => [session.peer, session]));
+  const isGone = (node: NodeId): boolean => !sessions.has(node) && !linked.has(node);
+  for (const [node, { left }] of memory.seen) if (left && isGone(node)) memory.seen.delete(node);
   const ids = new Set([...memory.seen.keys(), ...sessions.keys()]);
   return [...ids]
-    .map((id) => peerStatus(id, memory.seen.get(id), sessions.get(id), wallMs))
+    .map((id) => peerStatus(id, memory.seen.get(id), sessions.get(id), linked.has(id), wallMs))
     .sort((a, b) => a.name.localeCompare(b.name) || a.nodeId.localeCompare(b.nodeId));
 }
 
@@ -201,6 +232,7 @@ function peerStatus(
   nodeId: NodeId,
   seen: Seen | undefined,
   session: SessionStatus | undefined,
+  isLinked: boolean,
   wallMs: number,
 ): PeerStatus {
   const upAtMs = session?.upSinceMs ?? null;
@@ -209,7 +241,7 @@ function peerStatus(
     name: seen?.name ?? '',
     account: seen?.account ?? '',
     reachable: seen?.reachable ?? false,
-    state: session?.state ?? 'waiting',
+    state: session?.state ?? (isLinked ? 'waiting' : 'idle'),
     path: session?.path ?? { kind: 'none', local: '', remote: '' },
     rttMs: session?.rttMs ?? null,
     sentBytes: session?.sentBytes ?? 0,

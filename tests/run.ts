@@ -37,6 +37,7 @@ const folders: Record<string, Limits> = {
   sanitize: { limitMs: 480_000, jobs: 1, again: true },
   interop: { limitMs: 240_000, jobs: 1, again: true },
   netns: { limitMs: 600_000, jobs: 1, again: true },
+  kubernetes: { limitMs: 600_000, jobs: 1, again: true },
 };
 
 const { values, positionals } = parseArgs({

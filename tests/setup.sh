@@ -1,8 +1,9 @@
 #!/bin/bash
 # Makes this machine ready for `npm run demo`, `npm test` or `npm run bench`: Debian packages,
-# npm packages, the build. Idempotent, and quick when there is nothing to do; never starts a service.
+# npm packages, the build; with `test` and `kubernetes` also the programs of Kubernetes, where Go is.
+# Idempotent, and quick when there is nothing to do; never starts a service.
 #
-# Usage: tests/setup.sh demo|test|bench
+# Usage: tests/setup.sh demo|test|bench|kubernetes
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -34,18 +35,30 @@ curl curl
 ethtool ethtool
 tshark tshark
 dnsmasq dnsmasq-base
-busybox busybox
+/usr/share/doc/busybox-static busybox-static
 tcpdump tcpdump
 socat socat
 ovs-vsctl openvswitch-switch
 clang++ clang
 /usr/share/doc/libclang-rt-14-dev libclang-rt-14-dev
 /usr/include/openssl/evp.h libssl-dev'
+kubernetes='containerd containerd
+runc runc
+etcd etcd-server
+iptables iptables
+conntrack conntrack
+socat socat
+curl curl
+mmdebstrap mmdebstrap
+/usr/share/doc/busybox-static busybox-static'
 case $mode in
   demo | bench) wanted=$base ;;
   test) wanted="$base
-$tests" ;;
-  *) fail "no mode '$mode'" 'tests/setup.sh demo|test|bench' ;;
+$tests
+$kubernetes" ;;
+  kubernetes) wanted="$base
+$kubernetes" ;;
+  *) fail "no mode '$mode'" 'tests/setup.sh demo|test|bench|kubernetes' ;;
 esac
 
 [ "$(id -u)" = 0 ] ||
@@ -115,3 +128,12 @@ if [ "$mode" = test ]; then
   fi
 fi
 npm run --silent build || fail 'the build failed' 'see the messages above'
+
+# Judges of the tests in tests/kubernetes; without Go there are none, and these tests are skipped.
+case $mode in
+  test | kubernetes)
+    bash tests/support/kubernetes/judges.sh
+    cache=${EVIO_TEST_CACHE:-$HOME/.cache/evio-judges}
+    [ ! -x "$cache/bin/kubelet" ] || bash config/image/build.sh "$cache/evio-image.tar"
+    ;;
+esac

@@ -3,6 +3,13 @@
  * look at the raw value, so that a mistake elsewhere hides none. Owns the rules; never reports a
  * value that the schema refuses by itself.
  */
+import {
+  isSpecial,
+  parseInterface,
+  parseRange,
+  type Range,
+  overlaps as rangesOverlap,
+} from '../../base/cidr.ts';
 import { isIpv4, isIpv6, overlaps, parseIpv4, type Subnet, subnetOf } from './address.ts';
 import type { JsonPath } from './json-text.ts';
 import { nearest } from './nearest.ts';
@@ -26,11 +33,15 @@ export function checkRules(value: unknown): readonly Violation[] {
     ...entries(value, ['Signal', 'Overlays']).flatMap(([path, entry]) => checkLogin(path, entry)),
     ...entries(value, ['Trust', 'Overlays']).flatMap(([path, entry]) => checkTrust(path, entry)),
     ...checkTurns(value),
+    ...entries(value, ['Topology', 'Overlays']).flatMap(([path, entry]) =>
+      checkTopology(path, entry, at(value, ['Broker', 'NodeId'])),
+    ),
     ...entries(value, ['BridgeController', 'Overlays']).flatMap(([path, entry]) => [
       ...checkDevice([...path, 'NetDevice'], entry['NetDevice']),
       ...checkDevice([...path, 'AppBridge'], entry['AppBridge']),
       ...checkBridges(path, entry),
     ]),
+    ...entries(value, ['Cni', 'Overlays']).flatMap(([path, entry]) => checkCni(value, path, entry)),
     ...checkSubnets(value),
   ];
 }
@@ -47,7 +58,7 @@ function checkOverlayNames(value: Json, overlays: readonly string[]): Violation[
     }
   }
   if (overlays.length === 0) return violations;
-  for (const section of ['Signal', 'Trust', 'LinkManager', 'Topology', 'BridgeController']) {
+  for (const section of ['Signal', 'Trust', 'LinkManager', 'Topology', 'BridgeController', 'Cni']) {
     for (const [path] of entries(value, [section, 'Overlays'])) {
       const name = String(path.at(-1));
       if (overlays.includes(name)) continue;
@@ -119,6 +130,28 @@ function checkTurns(value: Json): Violation[] {
   });
 }
 
+/** A node that says of itself what cannot go together. */
+function checkTopology(path: JsonPath, entry: Json, self: unknown): Violation[] {
+  const edges = entry['StaticEdges'];
+  const own = Array.isArray(edges) && self !== undefined ? edges.indexOf(self) : -1;
+  const toItself =
+    own < 0 ? [] : [{ path: [...path, 'StaticEdges', own], message: 'is this node itself' }];
+  const isLeaf = entry['Role'] === 'Leaf' || entry['Role'] === 'leaf';
+  const useless = [
+    'MinSuccessors',
+    'MaxLongDistEdges',
+    'MaxIncomingLongDistEdges',
+    'MaxOnDemandEdges',
+  ].filter((key) => isLeaf && Object.hasOwn(entry, key));
+  return [
+    ...toItself,
+    ...useless.map((key): Violation => {
+      const message = 'is only for Role "Switch": a leaf has its static links or one uplink';
+      return { path: [...path, key], message, atKey: true };
+    }),
+  ];
+}
+
 function checkDevice(path: JsonPath, device: unknown): Violation[] {
   if (!isObject(device)) return [];
   const violations: Violation[] = [];
@@ -173,6 +206,91 @@ function checkBridges(path: JsonPath, { NetDevice, AppBridge }: Json): Violation
     violations.push({ path: [...path, 'NetDevice', key], message, atKey: true });
   }
   return violations;
+}
+
+const rangeSources = ['PodCIDRs', 'PodPool', 'Kubernetes'];
+
+/** Where pod ranges come from, that there is one of a family, and what reaches them. */
+function checkCni(value: Json, path: JsonPath, entry: Json): Violation[] {
+  const violations: Violation[] = [];
+  const [first, ...others] = rangeSources.filter((key) => Object.hasOwn(entry, key));
+  if (first === undefined)
+    violations.push({ path, message: `needs one of ${rangeSources.join(', ')}` });
+  for (const key of others) {
+    const message = `is one source of pod ranges too many: ${first} is given too`;
+    violations.push({ path: [...path, key], message, atKey: true });
+  }
+  const device = holderOf(value, String(path.at(-1)));
+  for (const key of ['PodCIDRs', 'PodPool']) {
+    const seen = new Set<number>();
+    for (const [index, text] of strings(entry[key]).entries()) {
+      const range = parseRange(text);
+      if (range === null) continue;
+      const at = [...path, key, index];
+      const why = whyNoPodRange(range, key, entry, device);
+      if (why !== null) violations.push({ path: at, message: why });
+      if (seen.has(range.family)) {
+        violations.push({
+          path: at,
+          message: `is a second IPv${range.family} range: one is the most`,
+        });
+      }
+      seen.add(range.family);
+    }
+  }
+  const known = [...strings(entry['PodPool']), ...strings(entry['ClusterCIDRs'])];
+  if (entry['Mode'] === 'bridged' && known.length === 0) {
+    violations.push({
+      path: [...path, 'Mode'],
+      message: 'needs PodPool or ClusterCIDRs: what is on the link of the pods',
+    });
+  }
+  const kind = at(value, [...deviceOf(path), 'BridgeProvider']) ?? 'LXBR';
+  if (entry['Mode'] === 'bridged' && kind !== 'LXBR') {
+    violations.push({ path: [...path, 'Mode'], message: 'needs BridgeProvider "LXBR"' });
+  }
+  const kubernetes = isObject(entry['Kubernetes']) ? entry['Kubernetes'] : {};
+  if (Object.hasOwn(kubernetes, 'NodeNameEnv') && Object.hasOwn(kubernetes, 'NodeName')) {
+    const message = 'is one name too many: NodeName is given too';
+    violations.push({ path: [...path, 'Kubernetes', 'NodeNameEnv'], message, atKey: true });
+  }
+  return violations;
+}
+
+function whyNoPodRange(range: Range, key: string, entry: Json, device: Json): string | null {
+  if (isSpecial(range)) return 'is not for pods: it is loopback, link-local, multicast or reserved';
+  const length =
+    entry[range.family === 4 ? 'NodePrefixLen' : 'NodePrefixLen6'] ??
+    (range.family === 4 ? 24 : 64);
+  const size = key === 'PodCIDRs' ? range.length : length;
+  if (typeof size === 'number' && size < range.length) {
+    return `has no room for a node's range, a /${size}`;
+  }
+  if (key === 'PodCIDRs' && range.length > (range.family === 4 ? 30 : 126)) {
+    return 'has no room for a gateway and a pod';
+  }
+  const own = device[range.family === 4 ? 'IP4' : 'IP6'];
+  const prefix = device[range.family === 4 ? 'PrefixLen' : 'PrefixLen6'];
+  if (typeof own !== 'string')
+    return `needs IP${range.family} of this host in the overlay, by which its pods are reached`;
+  const link = parseInterface(`${own}/${prefix}`);
+  if (link === null || !rangesOverlap(link.range, range)) return null;
+  return "overlaps the overlay's own subnet";
+}
+
+/** Path of the overlay's NetDevice, from that of its section in Cni. */
+const deviceOf = (path: JsonPath): JsonPath => [
+  ...['BridgeController', 'Overlays'],
+  String(path.at(-1)),
+  'NetDevice',
+];
+
+/** The device entry that holds the addresses of this host. */
+function holderOf(value: Json, overlay: string): Json {
+  const entry = at(value, ['BridgeController', 'Overlays', overlay]);
+  if (!isObject(entry)) return {};
+  const holder = isObject(entry['AppBridge']) ? entry['AppBridge'] : entry['NetDevice'];
+  return isObject(holder) ? holder : {};
 }
 
 /** Why a host cannot have this IPv4 address in that subnet; null also when either is malformed. */

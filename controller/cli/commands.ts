@@ -44,7 +44,7 @@ export async function peersCommand(peer: string | undefined, options: AskOptions
   }
   const found = findPeers(status, peer);
   if (found.length === 0) {
-    throw new EvioError('request.invalid', `no peer has the name or id ${JSON.stringify(peer)}`);
+    throw new EvioError('peer.unknown', `no peer has the name or id ${JSON.stringify(peer)}`);
   }
   if (options.json === true) printJson(found);
   else printLines(found.flatMap((each) => formatPeer(screen, each)));
@@ -89,7 +89,8 @@ async function runningVersion(client: Client): Promise<string | null> {
 
 export const clientFor = (options: AskOptions): Client => createClient(socketPathFrom(options));
 
-function socketPathFrom(options: AskOptions): string {
+/** Where the controller is looked for; see `--help`. */
+export function socketPathFrom(options: AskOptions): string {
   if (options.socket !== undefined) return options.socket;
   if (options.config !== undefined) return join(readRunDirectory(options.config), socketName);
   return join(runDirectoryByDefault(), socketName);

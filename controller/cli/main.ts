@@ -13,7 +13,9 @@ import {
   caSignCommand,
 } from './ca-commands.ts';
 import { checkCommand } from './check-command.ts';
+import { cniInstallCommand, cniStatusCommand, cniUninstallCommand } from './cni-commands.ts';
 import { peersCommand, statusCommand, versionCommand, watchCommand } from './commands.ts';
+import { linksCommand, pingCommand, routesCommand, traceCommand } from './ring-commands.ts';
 import { trustAcceptCommand, trustForgetCommand, trustListCommand } from './trust-commands.ts';
 
 /** Documented in `--help`. */
@@ -59,6 +61,7 @@ function createProgram(): Command {
   addAskingCommands(program);
   addTrustCommands(program);
   addCaCommands(program);
+  addCniCommands(program);
   return program;
 }
 
@@ -88,6 +91,7 @@ function addAskingCommands(program: Command): void {
   )
     .argument('[peer]', 'name of a peer, or the start of its id')
     .action(peersCommand);
+  addRingCommands(asking);
   asking(
     'watch',
     "print the controller's events as they happen, until interrupted",
@@ -98,6 +102,35 @@ function addAskingCommands(program: Command): void {
     'show the release of this program and of the running controller',
     '  evio version\n  evio version --json',
   ).action(versionCommand);
+}
+
+function addRingCommands(asking: ReturnType<typeof askingBelow>): void {
+  asking(
+    'links',
+    'list the links of this node: why each is there, how it stands and since when',
+    '  evio links\n  evio links --json | jq .overlays[].links',
+  ).action(linksCommand);
+  asking(
+    'routes',
+    'list the next hop towards every member',
+    '  evio routes\n  evio routes --json',
+  ).action(routesCommand);
+  const peer = ['<peer>', 'name of a peer, or the start of its id'] as const;
+  asking(
+    'ping',
+    "ask a peer's tunnel process for a sign of life; shows path and hops, exits 1 without an answer",
+    '  evio ping barn-gw\n  evio ping barn-gw --count 1 --json',
+  )
+    .argument(...peer)
+    .option('--count <n>', 'how often, a second apart', '4')
+    .action(pingCommand);
+  asking(
+    'trace',
+    'show each node on the way to a peer and its round trip; exits 1 without an answer',
+    '  evio trace barn-gw\n  evio trace barn-gw --json | jq .hops[].name',
+  )
+    .argument(...peer)
+    .action(traceCommand);
 }
 
 function addTrustCommands(program: Command): void {
@@ -187,6 +220,43 @@ function addCaCommands(program: Command): void {
   command('list', 'show what was signed', '  evio ca list --dir farm-ca')
     .requiredOption('--dir <folder>', 'folder of the CA')
     .action(caListCommand);
+}
+
+function addCniCommands(program: Command): void {
+  const cni = program
+    .command('cni')
+    .description('the plugin by which container runtimes attach pods')
+    .helpCommand(false);
+  const asking = askingBelow(cni);
+  const placed = (command: Command): Command =>
+    command
+      .option('--bin-dir <folder>', "the runtimes' executables", '/opt/cni/bin')
+      .option('--conf-dir <folder>', "the runtimes' configurations", '/etc/cni/net.d');
+  const example =
+    '  evio cni install\n  evio cni install --overlay farm --chain portmap --wait 300';
+  placed(
+    asking(
+      'install',
+      'put the executable and, once pods can be attached, its configuration in place',
+      example,
+    ),
+  )
+    .option('--overlay <id>', 'overlay of the pods; needed where several have a section in Cni')
+    .option('--name <name>', 'name of the network', 'evio')
+    .option('--cni-version <version>', 'version of the specification', '1.0.0')
+    .option('--chain <plugins>', 'plugins behind it; default: portmap and bandwidth if installed')
+    .option('--wait <seconds>', 'how long to wait until pods can be attached', '60')
+    .action(cniInstallCommand);
+  placed(asking('uninstall', 'remove what install put there', '  evio cni uninstall')).action(
+    cniUninstallCommand,
+  );
+  placed(
+    asking(
+      'status',
+      'show what is installed, the ranges and who has them',
+      '  evio cni status --json',
+    ),
+  ).action(cniStatusCommand);
 }
 
 /** Loads the controller only here: the other commands start without it. */

@@ -11,6 +11,7 @@ import { type NodeCertificate, readNodeCertificate } from '../../base/node-certi
 import {
   AnnouncementBody,
   type PeerMessage,
+  type PodsAnnouncement,
   peerProtocolVersion,
   SignedBody,
 } from '../peer-messages.ts';
@@ -57,7 +58,9 @@ export type Admission =
       readonly kind: 'admitted';
       readonly node: NodeId;
       readonly name: string;
+      readonly leaf: boolean;
       readonly issuedAtMs: number;
+      readonly pods: PodsAnnouncement | null;
     }
   | {
       readonly kind: 'refused';
@@ -78,6 +81,12 @@ export type Opened =
       readonly detail: string;
     };
 
+/** What a node may say of itself besides who it is. */
+export interface AnnouncedFacts {
+  readonly leaf?: boolean;
+  readonly pods?: PodsAnnouncement | null;
+}
+
 export class PeerAuthority {
   readonly #deps: PeerAuthorityDeps;
   readonly #admitted = new Map<string, Admitted>();
@@ -89,16 +98,19 @@ export class PeerAuthority {
   }
 
   /** The text to put into presence, valid for this full JID only. */
-  announce(overlay: OverlayId, jid: string, name: string): string {
+  announce(overlay: OverlayId, jid: string, name: string, more: AnnouncedFacts = {}): string {
+    const { leaf = false, pods = null } = more;
     const { identity, clock } = this.#deps;
     return sealEnvelope('announcement', identity.privateKey, {
       version: peerProtocolVersion,
       overlay,
       node: identity.node,
       name,
+      leaf,
       jid,
       certificate: Buffer.from(this.#deps.certificate(overlay)).toString('base64'),
       issuedAtMs: Math.floor(clock.wallNow()),
+      pods: pods ?? undefined,
     } satisfies Record<keyof AnnouncementBody, unknown>);
   }
 
@@ -128,7 +140,7 @@ export class PeerAuthority {
       return invalid(body.name, 'its signature is wrong');
     }
     const { overlay, account } = place;
-    const { node, name, issuedAtMs } = body;
+    const { node, name, leaf, issuedAtMs, pods = null } = body;
     const claim = { overlay, account, name, node, certificate: certificate.x509 };
     const verdict = this.#deps.trust(overlay).judge(claim);
     if (!verdict.accepted) {
@@ -137,7 +149,7 @@ export class PeerAuthority {
       return { kind: 'refused', name, reason: 'untrusted', detail, change };
     }
     this.#remember(`${overlay} ${node}`, { key: certificate.publicKey, claim });
-    return { kind: 'admitted', node, name, issuedAtMs };
+    return { kind: 'admitted', node, name, leaf, issuedAtMs, pods };
   }
 
   /**

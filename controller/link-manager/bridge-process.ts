@@ -13,6 +13,7 @@ import {
   createBridgeClient,
   type NotificationMessage,
 } from '../../tincan-bridge/client.ts';
+import { readyTimeoutMs } from './core/timers.ts';
 
 export interface BridgeProcess {
   readonly pid: number;
@@ -45,6 +46,7 @@ export function spawnBridge(
   }
   const kill = (): void => void child.kill('SIGKILL');
   const client = createBridgeClient(channel, {
+    readyTimeoutMs,
     onNotification,
     onClosed: (error) => {
       log.debug('bridge channel closed', { error: error.message });

@@ -3,15 +3,21 @@
  * are told to it; never decides which are wanted (topology) and never sees a packet.
  */
 import type { Clock } from '../../base/clock.ts';
-import type { OverlayId } from '../../base/ids.ts';
+import { EvioError, unreachable } from '../../base/errors.ts';
+import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
-import { type LinksConfig, OverlayLinks, type ProcessSnapshot } from './overlay-links.ts';
+import { type LinksConfig, OverlayLinks } from './overlay-links.ts';
+import type { ProcessSnapshot } from './tunnel-process.ts';
 
 export type { SessionStatus };
 /** Sessions and counters of one tunnel process. */
 export type BridgeStatus = Result<'status'>;
+/** The ring as one tunnel process sees it. */
+export type BridgeRoutes = Result<'routes'>;
+/** Outcome of one overlay ping. */
+export type BridgePing = Result<'ping'>;
 
 export interface LinkManagerDeps {
   readonly port: Port<'links'>;
@@ -30,6 +36,10 @@ export interface LinkManager {
   snapshot(overlay: OverlayId): ProcessSnapshot | null;
   /** Sessions and counters of the overlay; null while its process does not serve. */
   status(overlay: OverlayId): Promise<BridgeStatus | null>;
+  /** The same of the ring. */
+  routes(overlay: OverlayId): Promise<BridgeRoutes | null>;
+  /** Throws `bridge.failed` while the process does not serve. */
+  ping(overlay: OverlayId, peer: NodeId, timeoutMs: number): Promise<BridgePing>;
 }
 
 export function createLinkManager(deps: LinkManagerDeps): LinkManager {
@@ -49,6 +59,12 @@ export function createLinkManager(deps: LinkManagerDeps): LinkManager {
     },
     snapshot: (overlay) => links.get(overlay)?.snapshot() ?? null,
     status: async (overlay) => (await links.get(overlay)?.status()) ?? null,
+    routes: async (overlay) => (await links.get(overlay)?.routes()) ?? null,
+    async ping(overlay, peer, timeoutMs) {
+      const target = links.get(overlay);
+      if (target !== undefined) return target.ping(peer, timeoutMs);
+      throw new EvioError('request.invalid', `no overlay ${overlay} on this node`);
+    },
   };
 }
 
@@ -72,7 +88,30 @@ function listen(
   );
   port.on('signal.messageReceived', signal, ({ overlay, from, message }) => {
     const target = links.get(overlay);
-    if (message.kind === 'describe') target?.described(from, message.description);
-    else target?.peerEnded(from, message.reason);
+    switch (message.kind) {
+      case 'describe':
+        target?.described(from, message.description);
+        return;
+      case 'ended':
+        target?.peerEnded(from, message.reason);
+        return;
+      case 'link-ended':
+        if (message.leaving) target?.members({ kind: 'leaving', peer: from });
+        return;
+      case 'link-request':
+      case 'link-answer':
+        return; // the topology's
+      default:
+        unreachable(message);
+    }
   });
+  port.on('signal.peerSeen', signal, ({ overlay, peer, leaf }) =>
+    links.get(overlay)?.members({ kind: 'seen', peer, leaf }),
+  );
+  port.on('signal.peerLost', signal, ({ overlay, peer, reason }) =>
+    links.get(overlay)?.members({ kind: 'lost', peer, reason }),
+  );
+  port.on('signal.envelopeSealed', signal, ({ overlay, to, number, envelope }) =>
+    links.get(overlay)?.sendInBand(to, number, envelope),
+  );
 }

@@ -1,40 +1,28 @@
 /**
- * The links of one overlay: keeps a tunnel process running, tells it what is wanted, turns its
- * notifications into events. Owns the wishes and the process; decides by `core/`.
+ * The links of one overlay: tells its tunnel process what is wanted, turns its notifications into
+ * events. Owns the wishes and which sessions stand; the process itself is TunnelProcess's, members
+ * and messages in-band are OverlayRing's.
  */
 import type { Clock } from '../../base/clock.ts';
-import { every } from '../../base/clock.ts';
-import { messageOf, toEvioError } from '../../base/errors.ts';
+import { EvioError } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
-import { withDeadline } from '../../base/lifecycle.ts';
 import type { LogFields, Logger } from '../../base/log.ts';
 import type { NotificationMessage } from '../../tincan-bridge/client.ts';
 import type { SessionDescription } from '../../tincan-bridge/protocol/description.ts';
 import type {
   IceServers,
-  Method,
   Params,
   Result,
   TrustAnchors,
 } from '../../tincan-bridge/protocol/schema.ts';
 import type { Port } from '../bus.ts';
-import type { DeviceSummary, Problem, StunServer, TurnServer } from '../events.ts';
+import type { DeviceSummary, PathKind, StunServer, TurnServer } from '../events.ts';
 import type { PeerMessage } from '../peer-messages.ts';
-import { type BridgeProcess, spawnBridge } from './bridge-process.ts';
-import {
-  nextSupervision,
-  type SupervisionEffect,
-  type SupervisionInput,
-  type SupervisionState,
-} from './core/supervision.ts';
-import {
-  callTimeoutMs,
-  closeTimeoutMs,
-  echoPeriodMs,
-  echoTimeoutMs,
-  openTimeoutMs,
-} from './core/timers.ts';
+import type { MembersInput } from './core/members.ts';
+import { callTimeoutMs } from './core/timers.ts';
 import { keepEarly, noWishes, takeEarly, unwant, type WishesState, want } from './core/wishes.ts';
+import { OverlayRing } from './overlay-ring.ts';
+import { type ProcessSnapshot, TunnelProcess } from './tunnel-process.ts';
 
 /** What the operator configured for the links of one overlay. */
 export interface LinksConfig {
@@ -44,6 +32,8 @@ export interface LinksConfig {
   readonly ignoredInterfaces: readonly string[];
   /** Null: derived from the paths in use. */
   readonly mtu: number | null;
+  /** This node carries what others send to others: false for a leaf. */
+  readonly transit: boolean;
   /** What this node shows of itself in DTLS handshakes. */
   readonly credentials: Credentials;
   /** What a peer's certificate must stand in a handshake, as of now; null where peers are pinned. */
@@ -69,48 +59,59 @@ export interface OverlayLinksDeps {
   readonly config: LinksConfig;
 }
 
-/** How the tunnel process of an overlay stands, for the operator. */
-export interface ProcessSnapshot {
-  readonly state: 'starting' | 'up' | 'down';
-  readonly pid: number | null;
-  readonly restarts: number;
-  readonly problem: Problem | null;
-}
-
 export class OverlayLinks {
   readonly #deps: OverlayLinksDeps;
   readonly #overlay: OverlayId;
   readonly #over = new AbortController();
   readonly #log: Logger;
-  #state: SupervisionState = { kind: 'idle' };
+  readonly #process: TunnelProcess;
+  readonly #ring: OverlayRing;
   #wishes: WishesState = noWishes;
   #device: DeviceSummary | null = null;
-  #process: BridgeProcess | null = null;
   #offered: { readonly stun: readonly StunServer[]; readonly turn: readonly TurnServer[] } = {
     stun: [],
     turn: [],
   };
-  /** Peers whose link is up, so that the end of the process ends each of them once. */
-  readonly #up = new Set<NodeId>();
-  #restarts = 0;
-  #problem: Problem | null = null;
+  /** Peers with a session and its kind of path; the end of the process ends each of them once. */
+  readonly #up = new Map<NodeId, PathKind>();
 
   constructor(deps: OverlayLinksDeps) {
+    const { port, clock, log, random, config } = deps;
     this.#deps = deps;
-    this.#overlay = deps.config.overlay;
-    this.#log = deps.log;
-    every(deps.clock, echoPeriodMs, this.#over.signal, () => this.#echo());
+    this.#overlay = config.overlay;
+    this.#log = log;
+    this.#process = new TunnelProcess({
+      port,
+      clock,
+      log,
+      random,
+      overlay: config.overlay,
+      openParams: () => this.#openParams(),
+      onOpened: () => this.#opened(),
+      onNotification: (message) => this.#notified(message),
+      onDown: () => {
+        for (const peer of [...this.#up.keys()]) this.#linkDown(peer, 'the tunnel process ended');
+      },
+    });
+    this.#ring = new OverlayRing({
+      port,
+      clock,
+      log,
+      overlay: config.overlay,
+      over: this.#over.signal,
+      process: this.#process,
+    });
   }
 
   deviceReady(device: DeviceSummary): void {
     this.#device = device;
-    this.#input({ kind: 'device-ready' });
+    this.#process.start();
   }
 
   serversOffered(stun: readonly StunServer[], turn: readonly TurnServer[]): void {
     this.#offered = { stun, turn };
     const { ignoredInterfaces } = this.#deps.config;
-    this.#tell('setServers', {
+    this.#process.tell('setServers', {
       servers: this.#servers(),
       ignoredInterfaces: [...ignoredInterfaces],
     });
@@ -119,186 +120,99 @@ export class OverlayLinks {
   /** The tunnel process judges all sessions by the new anchors; signal says which peers are none. */
   trustChanged(): void {
     const trust = this.#deps.config.anchors();
-    if (trust !== null) this.#tell('setTrust', { trust });
+    if (trust !== null) this.#process.tell('setTrust', { trust });
   }
 
   linkWanted(peer: NodeId): void {
     this.#wishes = want(this.#wishes, peer);
-    if (this.#state.kind === 'up') this.#request(peer);
+    if (this.#process.serves) this.#request(peer);
   }
 
   linkUnwanted(peer: NodeId, reason: string): void {
     if (!this.#wishes.wanted.has(peer)) return;
     this.#wishes = unwant(this.#wishes, peer);
-    this.#tell('disconnect', { peer, reason });
-    this.#send(peer, { kind: 'ended', reason: reason.slice(0, 120) });
-    this.#linkDown(peer, reason);
+    // The session may go on over the ring: the process says what becomes of it.
+    this.#process.tell('disconnect', { peer, reason: reason.slice(0, 120) });
+  }
+
+  /** What signalling says about members, and what they say about themselves. */
+  members(input: MembersInput): void {
+    this.#ring.members(input);
+  }
+
+  sendInBand(to: NodeId, number: number, envelope: string): void {
+    this.#ring.send(to, number, envelope);
   }
 
   described(peer: NodeId, description: SessionDescription): void {
-    const ready = this.#state.kind === 'up' && this.#wishes.wanted.has(peer);
-    if (ready) this.#tell('describe', { peer, description });
+    const ready = this.#process.serves && this.#wishes.wanted.has(peer);
+    if (ready) this.#process.tell('describe', { peer, description });
     else this.#wishes = keepEarly(this.#wishes, peer, description, this.#deps.clock.now());
   }
 
   peerEnded(peer: NodeId, reason: string): void {
-    if (this.#wishes.wanted.has(peer)) this.#tell('ended', { peer, reason });
+    if (this.#wishes.wanted.has(peer)) this.#process.tell('ended', { peer, reason });
   }
 
   /** Sessions and counters from the process; null when it does not serve. */
-  async status(): Promise<Result<'status'> | null> {
-    if (this.#state.kind !== 'up' || this.#process === null) return null;
-    return this.#process.client.call('status', {}, callTimeoutMs).catch((error: unknown) => {
-      this.#log.warn('no status from the tunnel process', { error: messageOf(error) });
-      return null;
-    });
+  status(): Promise<Result<'status'> | null> {
+    return this.#process.ask('status', {});
+  }
+
+  /** The ring as the process sees it; null when it does not serve. */
+  routes(): Promise<Result<'routes'> | null> {
+    return this.#process.ask('routes', {});
+  }
+
+  /** One overlay ping. Throws `bridge.failed` when the process does not serve. */
+  async ping(peer: NodeId, timeoutMs: number): Promise<Result<'ping'>> {
+    const asked = this.#process.call('ping', { peer, timeoutMs }, timeoutMs + callTimeoutMs);
+    if (asked !== null) return asked;
+    throw new EvioError('bridge.failed', `the tunnel process of ${this.#overlay} does not serve`);
   }
 
   snapshot(): ProcessSnapshot {
-    const up = this.#state.kind === 'up';
-    const starting = this.#state.kind === 'starting' || this.#state.kind === 'idle';
-    return {
-      state: up ? 'up' : starting ? 'starting' : 'down',
-      pid: this.#process?.pid ?? null,
-      restarts: this.#restarts,
-      problem: this.#problem,
-    };
+    return this.#process.snapshot();
   }
 
   /** Ends all sessions in order, then the process. */
   async stop(): Promise<void> {
     this.#over.abort();
-    const serving = this.#state.kind === 'up';
-    this.#input({ kind: 'stop' });
-    const current = this.#process;
-    if (current === null) return;
-    try {
-      if (serving) await current.client.call('close', {}, closeTimeoutMs);
-      current.client.close();
-      await withDeadline(current.ended, closeTimeoutMs, 'end of the tunnel process');
-    } catch (error) {
-      this.#log.warn('tunnel process did not close in order', { error: messageOf(error) });
-      current.kill();
-      await current.ended;
-    }
+    await this.#process.stop();
   }
 
-  #input(input: SupervisionInput): void {
-    const next = nextSupervision(this.#state, input);
-    this.#state = next.state;
-    for (const effect of next.effects) this.#carryOut(effect);
-  }
-
-  #carryOut(effect: SupervisionEffect): void {
-    const { clock, port } = this.#deps;
-    switch (effect.kind) {
-      case 'spawn':
-        this.#spawn();
-        return;
-      case 'kill':
-        this.#log.warn('tunnel process does not answer and is replaced');
-        this.#process?.kill();
-        return;
-      case 'announce-up':
-        this.#problem = null;
-        port.publish('links.overlayUp', { overlay: this.#overlay, pid: this.#process?.pid ?? 0 });
-        return;
-      case 'announce-down': {
-        this.#restarts += 1;
-        this.#problem ??= { code: 'bridge.failed', message: effect.reason };
-        const { retryInMs } = effect;
-        this.#log.error('tunnel process ended', { reason: effect.reason, delayMs: retryInMs });
-        for (const peer of [...this.#up]) this.#linkDown(peer, 'the tunnel process ended');
-        const problem = this.#problem;
-        port.publish('links.overlayDown', { overlay: this.#overlay, problem, retryInMs });
-        return;
-      }
-      case 'start-timer':
-        clock.after(effect.afterMs, this.#over.signal, () => this.#input({ kind: 'timer' }));
-        return;
-    }
-  }
-
-  #spawn(): void {
-    const failed = (reason: string): void => {
-      const { clock, random } = this.#deps;
-      this.#input({ kind: 'failed', reason, nowMs: clock.now(), random: random() });
+  #openParams(): Params<'open'> | null {
+    const { config, keyLogFile, rekeyMs } = this.#deps;
+    if (this.#device === null) return null;
+    return {
+      overlay: this.#overlay,
+      ...config.credentials,
+      trust: config.anchors(),
+      tap: this.#device.tap,
+      transit: config.transit,
+      offload: this.#device.offload,
+      servers: this.#servers(),
+      ignoredInterfaces: [...config.ignoredInterfaces],
+      mtu: config.mtu,
+      keyLogFile,
+      ...(rekeyMs === null ? {} : { rekey: { afterMs: rekeyMs, afterBytes: 2 ** 36 } }),
     };
-    try {
-      const child = spawnBridge(this.#log, (message) => {
-        if (this.#process === child) this.#notified(message);
-      });
-      this.#process = child;
-      void child.ended.then((reason) => {
-        if (this.#process !== child) return;
-        this.#process = null;
-        failed(reason);
-      });
-      void this.#open(child);
-    } catch (error) {
-      failed(messageOf(error));
-    }
   }
 
-  async #open(child: BridgeProcess): Promise<void> {
-    const { clock, config, keyLogFile, rekeyMs } = this.#deps;
-    try {
-      await child.client.ready;
-      if (this.#device === null) return;
-      await child.client.call(
-        'open',
-        {
-          overlay: this.#overlay,
-          ...config.credentials,
-          trust: config.anchors(),
-          tap: this.#device.tap,
-          transit: true,
-          offload: this.#device.offload,
-          servers: this.#servers(),
-          ignoredInterfaces: [...config.ignoredInterfaces],
-          mtu: config.mtu,
-          keyLogFile,
-          ...(rekeyMs === null ? {} : { rekey: { afterMs: rekeyMs, afterBytes: 2 ** 36 } }),
-        },
-        openTimeoutMs,
-      );
-      this.#input({ kind: 'opened', nowMs: clock.now() });
-      this.trustChanged(); // it may have, while the process was opening
-      for (const peer of this.#wishes.wanted) this.#request(peer);
-    } catch (error) {
-      const { code, message } = toEvioError(error);
-      this.#problem = { code, message };
-      this.#log.error('tunnel process could not serve', { code, error: message });
-      child.kill(); // its end is reported and leads to the next try
-    }
+  #opened(): void {
+    this.trustChanged(); // it may have, while the process was opening
+    this.#ring.opened();
+    for (const peer of this.#wishes.wanted) this.#request(peer);
   }
 
-  /** Tells the process that a session is wanted, and what the peer has said about it already. */
+  /** Tells the process that a link is wanted, and what the peer has said about it already. */
   #request(peer: NodeId): void {
-    this.#tell('connect', { peer });
+    this.#process.tell('connect', { peer });
     const early = takeEarly(this.#wishes, peer, this.#deps.clock.now());
     this.#wishes = early.state;
-    if (early.description !== null)
-      this.#tell('describe', { peer, description: early.description });
-  }
-
-  #echo(): void {
-    if (this.#state.kind !== 'up' || this.#process === null) return;
-    this.#process.client.call('echo', {}, echoTimeoutMs).then(
-      () => this.#input({ kind: 'echoed' }),
-      (error: unknown) => {
-        this.#log.debug('echo unanswered', { error: messageOf(error) });
-        this.#input({ kind: 'echo-missed' });
-      },
-    );
-  }
-
-  /** A call without a result; before the process serves it is left out: `#open` repeats wishes. */
-  #tell<M extends Method>(method: M, params: Params<M>): void {
-    if (this.#state.kind !== 'up' || this.#process === null) return;
-    this.#process.client.call(method, params, callTimeoutMs).catch((error: unknown) => {
-      this.#log.warn('tunnel process refused a call', { method, error: messageOf(error) });
-    });
+    if (early.description !== null) {
+      this.#process.tell('describe', { peer, description: early.description });
+    }
   }
 
   #servers(): IceServers {
@@ -325,21 +239,31 @@ export class OverlayLinks {
         return;
       case 'sessionUp': {
         const { peer, path, setUpMs } = message.body;
-        if (!this.#wishes.wanted.has(peer)) return;
-        this.#up.add(peer);
-        this.#log.info('link up', { peer, path: path.kind, durationMs: Math.round(setUpMs) });
+        this.#up.set(peer, path.kind);
+        this.#ring.members({ kind: 'session-up', peer });
+        const fields = { peer, path: path.kind, durationMs: Math.round(setUpMs) };
+        // Those over the ring come and go with traffic: no news for an operator.
+        if (path.kind === 'ring') this.#log.debug('session over the ring', fields);
+        else this.#log.info('link up', fields);
         port.publish('links.linkUp', { overlay, peer, path, setUpMs });
         return;
       }
       case 'pathChanged': {
         const { peer, path } = message.body;
-        this.#log.info('path changed', { peer, path: path.kind });
+        const isNextHop = path.kind === 'ring' && this.#up.get(peer) === 'ring';
+        if (this.#up.has(peer)) this.#up.set(peer, path.kind);
+        this.#log[isNextHop ? 'debug' : 'info']('path changed', { peer, path: path.kind });
         port.publish('links.pathChanged', { overlay, peer, path });
         return;
       }
       case 'sessionDown':
         this.#linkDown(message.body.peer, message.body.reason);
         return;
+      case 'message': {
+        const { peer: from, body: envelope } = message.body;
+        port.publish('links.envelopeReceived', { overlay, from, envelope });
+        return;
+      }
       case 'networkChanged':
         port.publish('links.networkChanged', { overlay });
         return;
@@ -362,8 +286,11 @@ export class OverlayLinks {
   }
 
   #linkDown(peer: NodeId, reason: string): void {
+    const kind = this.#up.get(peer);
     if (!this.#up.delete(peer)) return;
-    this.#log.info('link down', { peer, reason });
+    this.#ring.members({ kind: 'session-down', peer });
+    if (kind === 'ring') this.#log.debug('session over the ring ended', { peer, reason });
+    else this.#log.info('link down', { peer, reason });
     this.#deps.port.publish('links.linkDown', { overlay: this.#overlay, peer, reason });
   }
 }

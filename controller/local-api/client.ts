@@ -11,7 +11,12 @@ import {
   DoneReply,
   ErrorReply,
   type ForgetKey,
+  LinksReply,
+  PingReply,
+  type PingRequest,
+  PodsReply,
   paths,
+  RoutesReply,
   Status,
   TrustReply,
   type VersionReply,
@@ -27,10 +32,15 @@ const maxReplyBytes = 67_108_864;
 export interface Client {
   version(): Promise<VersionReply>;
   status(): Promise<Status>;
+  links(): Promise<LinksReply>;
+  routes(): Promise<RoutesReply>;
+  ping(request: PingRequest): Promise<PingReply>;
   /** Pinned keys. */
   trust(): Promise<TrustReply>;
   acceptKey(change: AcceptKey): Promise<void>;
   forgetKey(claim: ForgetKey): Promise<void>;
+  /** Ranges, members and attachments of pods. */
+  pods(): Promise<PodsReply>;
   /** Lines until the signal aborts or the controller ends. */
   watch(signal: AbortSignal): AsyncGenerator<WatchLine>;
 }
@@ -40,6 +50,10 @@ export function createClient(socketPath: string): Client {
   return {
     version: () => ask(socketPath, paths.version, VersionSchema),
     status: () => ask(socketPath, paths.status, Status),
+    links: () => ask(socketPath, paths.links, LinksReply),
+    routes: () => ask(socketPath, paths.routes, RoutesReply),
+    ping: (request) =>
+      ask(socketPath, paths.ping, PingReply, request, request.timeoutMs + 2 * deadlineMs),
     trust: () => ask(socketPath, paths.trust, TrustReply),
     acceptKey: async (change) => {
       await ask(socketPath, paths.acceptKey, DoneReply, change);
@@ -47,6 +61,7 @@ export function createClient(socketPath: string): Client {
     forgetKey: async (claim) => {
       await ask(socketPath, paths.forgetKey, DoneReply, claim);
     },
+    pods: () => ask(socketPath, paths.pods, PodsReply),
     watch: (signal) => watch(socketPath, signal),
   };
 }
@@ -57,8 +72,9 @@ async function ask<T>(
   path: string,
   schema: z.ZodType<T>,
   body?: object,
+  withinMs = deadlineMs,
 ): Promise<T> {
-  const signal = AbortSignal.timeout(deadlineMs);
+  const signal = AbortSignal.timeout(withinMs);
   try {
     const response = await open(socketPath, path, signal, body);
     const text = await readAll(response);
@@ -70,7 +86,7 @@ async function ask<T>(
     throw new EvioError('request.invalid', `answer of another release on ${path}: ${where}`);
   } catch (error) {
     if (!signal.aborted) throw error;
-    const message = `no answer on ${socketPath} within ${deadlineMs} ms`;
+    const message = `no answer on ${socketPath} within ${withinMs} ms`;
     throw new EvioError('request.timeout', message, { cause: error });
   }
 }

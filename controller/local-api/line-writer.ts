@@ -34,8 +34,8 @@ export class LineWriter {
   }
 }
 
-/** JSON without credentials: those of ICE travel in messages as plain texts, by these names. */
+/** JSON without credentials: those of ICE travel in messages as plain texts, by these names, also sealed. */
 export const toJson = (value: unknown): string =>
   JSON.stringify(value, (key, inner: unknown) =>
-    /^(password|ufrag|key|secret)$/i.test(key) && inner !== null ? '***' : inner,
+    /^(password|ufrag|key|secret|envelope)$/i.test(key) && inner !== null ? '***' : inner,
   );

@@ -16,6 +16,11 @@ export const paths = {
   trust: '/v1/trust',
   acceptKey: '/v1/trust/accept',
   forgetKey: '/v1/trust/forget',
+  links: '/v1/links',
+  routes: '/v1/routes',
+  ping: '/v1/ping',
+  pods: '/v1/pods',
+  cni: '/v1/cni',
 } as const;
 
 const Count = z.number().min(0);
@@ -69,6 +74,14 @@ export const DeviceStatus = z.strictObject({
 });
 export type DeviceStatus = z.infer<typeof DeviceStatus>;
 
+const PathStatus = z.strictObject({
+  kind: z.enum(['direct-host', 'direct-reflexive', 'turn', 'ring', 'none']),
+  /** `address:port`, empty where it does not apply. */
+  local: z.string(),
+  /** The same; of kind `ring` the node id of the next hop. */
+  remote: z.string(),
+});
+
 export const PeerStatus = z.strictObject({
   nodeId: NodeId,
   name: z.string(),
@@ -76,13 +89,9 @@ export const PeerStatus = z.strictObject({
   account: z.string(),
   /** It is reachable through the signalling server. */
   reachable: z.boolean(),
-  state: z.enum(['waiting', 'connecting', 'online', 'retrying']),
-  path: z.strictObject({
-    kind: z.enum(['direct-host', 'direct-reflexive', 'turn', 'ring', 'none']),
-    /** `address:port`, empty where it does not apply. */
-    local: z.string(),
-    remote: z.string(),
-  }),
+  /** `idle`: no link is wanted; a session over the ring is made when there is something to send. */
+  state: z.enum(['idle', 'waiting', 'connecting', 'online', 'retrying']),
+  path: PathStatus,
   /** Why the path is not a better one, when it is known. */
   pathNote: z.string().nullable(),
   /** Largest IP packet that the path carries inside, as found by probes; null without a path. */
@@ -151,6 +160,67 @@ export const Status = z.strictObject({
 });
 export type Status = z.infer<typeof Status>;
 
+const LinkWord = z.enum(['static', 'successor', 'on-demand', 'long-distance']);
+
+/** A link of this node: with which peer, and who of the two wants it for what. */
+export const LinkStatus = z.strictObject({
+  nodeId: NodeId,
+  name: z.string(),
+  /** Why this node wants it; null: only the peer does. */
+  reason: LinkWord.nullable(),
+  /** Why the peer wants it; null: only this node does. */
+  incoming: LinkWord.nullable(),
+  /** `asking`: the peer has not agreed yet; `setting-up`: agreed; `down`: it was up before. */
+  state: z.enum(['asking', 'setting-up', 'up', 'down']),
+  /** How long it has been in this state, or wanted. */
+  sinceMs: Count,
+  path: PathStatus,
+});
+export type LinkStatus = z.infer<typeof LinkStatus>;
+
+/** The links of each overlay. */
+export const LinksReply = z.strictObject({
+  overlays: z.array(z.strictObject({ overlay: OverlayId, links: z.array(LinkStatus) })),
+});
+export type LinksReply = z.infer<typeof LinksReply>;
+
+/** Where a frame for a member goes first. */
+export const RouteStatus = z.strictObject({
+  nodeId: NodeId,
+  name: z.string(),
+  /** The next hop, the member itself where it is a neighbour; null: no way is known. */
+  via: NodeId.nullable(),
+  viaName: z.string(),
+  /** How it was chosen; `link`: it is a neighbour. */
+  how: z.enum(['link', 'greedy', 'look-ahead', 'searched', 'none']),
+});
+export type RouteStatus = z.infer<typeof RouteStatus>;
+
+/** The ring of each overlay as this node sees it; null while its tunnel process does not serve. */
+export const RoutesReply = z.strictObject({
+  overlays: z.array(
+    z.strictObject({ overlay: OverlayId, routes: z.array(RouteStatus).nullable() }),
+  ),
+});
+export type RoutesReply = z.infer<typeof RoutesReply>;
+
+/** One overlay ping, answered by the peer's tunnel process. */
+export const PingRequest = z.strictObject({
+  overlay: OverlayId,
+  peer: NodeId,
+  timeoutMs: z.int().min(10).max(5_000),
+});
+export type PingRequest = z.infer<typeof PingRequest>;
+
+export const PingReply = z.strictObject({
+  /** Null: no answer in time. */
+  rttMs: Count.nullable(),
+  path: PathStatus,
+  /** The nodes that it went through, the peer last; empty without an answer. */
+  hops: z.array(z.strictObject({ nodeId: NodeId, name: z.string() })),
+});
+export type PingReply = z.infer<typeof PingReply>;
+
 const KeyPlace = {
   overlay: OverlayId,
   /** Bare JID. */
@@ -202,3 +272,53 @@ export const WatchLine = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('dropped'), count: z.int() }),
 ]);
 export type WatchLine = z.infer<typeof WatchLine>;
+
+const cniVariable = z.string().max(16_384);
+
+/** A call of the CNI executable: its CNI_ variables, empty where not set, and its standard input. */
+export const CniRequest = z.strictObject({
+  command: cniVariable,
+  containerId: cniVariable,
+  netns: cniVariable,
+  ifname: cniVariable,
+  args: cniVariable,
+  path: cniVariable,
+  config: z.string().max(1_048_576),
+});
+export type CniRequest = z.infer<typeof CniRequest>;
+
+/** How the pods of one overlay stand on this node. */
+export const OverlayPods = z.strictObject({
+  overlay: OverlayId,
+  mode: z.enum(['routed', 'bridged']),
+  source: z.enum(['config', 'pool', 'kubernetes']),
+  /** This node's ranges, `10.42.1.0/24`; empty until they are known. */
+  ranges: z.array(z.string()),
+  /** Why no pod can be attached, or null. */
+  problem: z.string().nullable(),
+  bridge: z.string(),
+  mtu: z.int(),
+  /** The tunnels serve. */
+  isUp: z.boolean(),
+  /** Pods that are attached. */
+  attached: z.int().min(0),
+  /** Ranges of other members: `via` is the address that their route goes by, null without one. */
+  members: z.array(
+    z.strictObject({
+      nodeId: NodeId,
+      name: z.string(),
+      range: z.string(),
+      via: z.string().nullable(),
+      /** It is reachable, or its link stands. */
+      isLive: z.boolean(),
+    }),
+  ),
+  /** What members announced and is not believed, with the reason. */
+  refused: z.array(
+    z.strictObject({ nodeId: NodeId, name: z.string(), what: z.string(), reason: z.string() }),
+  ),
+});
+export type OverlayPods = z.infer<typeof OverlayPods>;
+
+export const PodsReply = z.strictObject({ overlays: z.array(OverlayPods) });
+export type PodsReply = z.infer<typeof PodsReply>;

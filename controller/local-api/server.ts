@@ -21,7 +21,8 @@ import { listenOnSocket } from './socket.ts';
 
 /** Clients are few and local: these bounds only stop a broken one. */
 export const limits = {
-  connections: 64,
+  /** A runtime that starts a node's pods calls for each of them. */
+  connections: 256,
   headerBytes: 8_192,
   bodyBytes: 65_536,
   /** For a request to arrive as a whole. */
@@ -114,7 +115,16 @@ async function answer(
       route.start(gone.signal, (value) => writer.write(value));
       return;
     }
-    const body = route.body === null ? await discard(request) : await readJson(request, route.body);
+    if (route.kind === 'text') {
+      const body = await readJson(request, route.body, route.maxBytes);
+      const { ok, text } = await route.reply(body, gone.signal);
+      sendText(response, ok ? 200 : 422, text);
+      return;
+    }
+    const body =
+      route.body === null
+        ? await discard(request)
+        : await readJson(request, route.body, limits.bodyBytes);
     send(response, 200, await route.reply(body, gone.signal));
   } catch (error) {
     const { code, message } = toEvioError(error);
@@ -131,7 +141,7 @@ function findRoute(routes: ReadonlyMap<string, Route>, request: IncomingMessage)
 }
 
 async function discard(request: IncomingMessage): Promise<null> {
-  for await (const _chunk of bounded(request)) {
+  for await (const _chunk of bounded(request, limits.bodyBytes)) {
     // a GET's body has no meaning
   }
   return null;
@@ -141,9 +151,10 @@ async function discard(request: IncomingMessage): Promise<null> {
 async function readJson(
   request: IncomingMessage,
   schema: NonNullable<ReplyBody>,
+  maxBytes: number,
 ): Promise<unknown> {
   const chunks: Buffer[] = [];
-  for await (const chunk of bounded(request)) chunks.push(chunk);
+  for await (const chunk of bounded(request, maxBytes)) chunks.push(chunk);
   try {
     return schema.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
   } catch (error) {
@@ -152,20 +163,22 @@ async function readJson(
 }
 type ReplyBody = Extract<Route, { kind: 'reply' }>['body'];
 
-async function* bounded(request: IncomingMessage): AsyncGenerator<Buffer> {
+async function* bounded(request: IncomingMessage, maxBytes: number): AsyncGenerator<Buffer> {
   let bytes = 0;
   for await (const chunk of request) {
     if (!Buffer.isBuffer(chunk)) continue;
     bytes += chunk.length;
-    if (bytes > limits.bodyBytes) {
-      throw new EvioError('request.invalid', `the body is larger than ${limits.bodyBytes} bytes`);
+    if (bytes > maxBytes) {
+      throw new EvioError('request.invalid', `the body is larger than ${maxBytes} bytes`);
     }
     yield chunk;
   }
 }
 
-function send(response: ServerResponse, status: number, value: unknown): void {
-  const body = JSON.stringify(value);
+const send = (response: ServerResponse, status: number, value: unknown): void =>
+  sendText(response, status, JSON.stringify(value));
+
+function sendText(response: ServerResponse, status: number, body: string): void {
   response.writeHead(status, {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(body),

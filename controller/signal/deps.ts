@@ -7,13 +7,18 @@ import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Secret } from '../../base/secret.ts';
 import type { Port } from '../bus.ts';
-import type { PeerMessage } from '../peer-messages.ts';
+import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
 import { type BackoffPolicy, defaultBackoff } from './core/backoff.ts';
 
 /** Signs what we say and judges what others say; all texts are printable ASCII. */
 export interface Authority {
   /** Our announcement for presence, valid at this full JID only. */
-  announce(overlay: OverlayId, jid: string, name: string): string;
+  announce(
+    overlay: OverlayId,
+    jid: string,
+    name: string,
+    more: { readonly leaf: boolean; readonly pods: PodsAnnouncement | null },
+  ): string;
   /** Verifies an announcement and asks the trust policy. */
   admit(
     text: string,
@@ -23,7 +28,10 @@ export interface Authority {
         readonly kind: 'admitted';
         readonly node: NodeId;
         readonly name: string;
+        readonly leaf: boolean;
         readonly issuedAtMs: number;
+        /** Which pods it says are behind it. */
+        readonly pods: PodsAnnouncement | null;
       }
     | {
         readonly kind: 'refused';
@@ -63,6 +71,8 @@ export interface OverlaySignalConfig {
   /** Only roster items of this group are members; null: all with a subscription. */
   readonly rosterGroup: string | null;
   readonly nodeName: string;
+  /** This node carries nobody's traffic, and says so in its announcement. */
+  readonly leaf: boolean;
 }
 
 /** The times of the module, and why. */
@@ -77,10 +87,12 @@ export interface SignalPolicy {
   /** XEP-0199: also keeps NAT mappings and finds a dead server within a minute. */
   readonly pingEveryMs: number;
   readonly pingDeadlineMs: number;
-  /** Certificates expire and clocks are set while peers are up; their links end within a minute. */
-  readonly judgeEveryMs: number;
   /** The same after the network of this host has changed: peers wait for what we have to say. */
   readonly hurriedPingMs: number;
+  /** Certificates expire and clocks are set while peers are up; their links end within a minute. */
+  readonly judgeEveryMs: number;
+  /** After a login: who has not announced itself again by then left while we were away. */
+  readonly settleMs: number;
 }
 
 export const defaultPolicy: SignalPolicy = {
@@ -91,6 +103,7 @@ export const defaultPolicy: SignalPolicy = {
   pingEveryMs: 30_000,
   pingDeadlineMs: 10_000,
   judgeEveryMs: 10_000,
+  settleMs: 10_000,
   hurriedPingMs: 1_000,
 };
 

@@ -5,6 +5,7 @@
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Events } from '../events.ts';
+import type { PodsAnnouncement } from '../peer-messages.ts';
 import { type Jid, parseJid } from './core/jid.ts';
 import {
   initialMembership,
@@ -43,6 +44,9 @@ export interface SignalCounters {
   readonly refusedMessages: number;
   readonly limitedStanzas: number;
   readonly droppedOutbound: number;
+  /** Messages that went, or came, over sessions with peers instead of the server. */
+  readonly sentInBand: number;
+  readonly receivedInBand: number;
   /** Members or nodes beyond the bound. */
   readonly ignoredMembers: number;
 }
@@ -61,6 +65,8 @@ export class Members {
   #reportRates: Buckets = new Map();
   /** Full JID → presence. */
   readonly #early = new Map<string, Stanza>();
+  /** Peers of the membership that announced pod ranges. */
+  readonly #withPods = new Set<NodeId>();
   /** Counted here and by the stream's owner; read by status. */
   readonly counters = {
     strangerStanzas: 0,
@@ -68,6 +74,8 @@ export class Members {
     refusedMessages: 0,
     limitedStanzas: 0,
     droppedOutbound: 0,
+    sentInBand: 0,
+    receivedInBand: 0,
   };
 
   /** `seen` is called after `signal.peerSeen` was published. */
@@ -116,11 +124,12 @@ export class Members {
       if (effect.kind === 'lost') {
         const { node: peer, reason } = effect;
         this.#log.info('peer lost', { peer, reason });
+        if (reason === 'removed') this.#withPods.delete(peer);
         this.#deps.port.publish('signal.peerLost', { overlay, peer, reason });
       } else {
-        const { node: peer, name, account } = effect;
+        const { node: peer, name, account, leaf } = effect;
         this.#log.info('peer seen', { peer, name, account });
-        this.#deps.port.publish('signal.peerSeen', { overlay, peer, name, account });
+        this.#deps.port.publish('signal.peerSeen', { overlay, peer, name, account, leaf });
         this.#seen(peer);
       }
     }
@@ -182,14 +191,26 @@ export class Members {
     const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
     this.#refused.delete(from.full);
     if (admission.kind === 'admitted') {
-      const { node, name, issuedAtMs } = admission;
-      this.advance({ kind: 'announced', jid: from.full, node, name, issuedAtMs });
+      const { node, name, leaf, issuedAtMs, pods } = admission;
+      this.advance({ kind: 'announced', jid: from.full, node, name, leaf, issuedAtMs });
+      const peer = this.#state.peers.get(node);
+      const isCurrent = peer?.jid === from.full && peer.issuedAtMs === issuedAtMs;
+      if (isCurrent) this.#tellPods(node, name, pods);
       return true;
     }
     this.advance({ kind: 'unavailable', jid: from.full });
     if (admission.reason === 'untrusted') this.#keepRefused(from, text);
     this.#report(from.bare, admission.name, admission.detail, admission.change);
     return false;
+  }
+
+  /** Those who never announced any are not mentioned. */
+  #tellPods(peer: NodeId, name: string, pods: PodsAnnouncement | null): void {
+    if (pods === null && !this.#withPods.has(peer)) return;
+    if (pods === null) this.#withPods.delete(peer);
+    else this.#withPods.add(peer);
+    const { overlay } = this.#config;
+    this.#deps.port.publish('signal.podsAnnounced', { overlay, peer, name, pods });
   }
 
   #keepRefused(from: Jid, text: string): void {
@@ -222,10 +243,22 @@ export class Members {
     if (from === null || text === null || attributeOf(stanza, 'type') === 'error') return;
     if (!this.screen(from, 'message')) return;
     const node = nodeOf(this.#state, from.full);
-    if (node === null) {
+    if (node === null) this.counters.refusedMessages += 1;
+    else this.#open(node, decodePayload(text) ?? '');
+  }
+
+  /** An envelope that came over the session with the node; it must be a member all the same. */
+  receiveInBand(node: NodeId, envelope: string): void {
+    if (!this.#state.peers.has(node)) {
       this.counters.refusedMessages += 1;
       return;
     }
+    this.counters.receivedInBand += 1;
+    this.#open(node, envelope);
+  }
+
+  /** Whatever way it came: the same limits, the same checks, each believed once. */
+  #open(node: NodeId, envelope: string): void {
     const taken = takeToken(this.#messageRates, node, this.#deps.clock.now(), messageLimit);
     this.#messageRates = taken.buckets;
     if (!taken.allowed) {
@@ -233,7 +266,7 @@ export class Members {
       return;
     }
     const { overlay } = this.#config;
-    const opened = this.#deps.authority.open(overlay, node, decodePayload(text) ?? '');
+    const opened = this.#deps.authority.open(overlay, node, envelope);
     if (opened.kind === 'message') {
       this.#deps.port.publish('signal.messageReceived', {
         overlay,

@@ -1,30 +1,29 @@
 /**
  * The signalling of one overlay: keeps a stream to its server, its members and their messages. Owns
- * the stream and the outbox; what others say is judged by Members.
+ * the stream; what others say is judged by Members, what is said to them goes by Outgoing.
  */
 import { every } from '../../base/clock.ts';
 import { EvioError, messageOf, toEvioError } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Problem, SignalState } from '../events.ts';
-import type { PeerMessage } from '../peer-messages.ts';
+import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
 import { isRefusal, nextTry, noFailures } from './core/backoff.ts';
 import { servicesNamespace } from './core/external-services.ts';
 import { type Jid, parseJid } from './core/jid.ts';
 import { isMember } from './core/membership.ts';
-import { emptyOutbox, putMessage, takeMessages } from './core/outbox.ts';
 import { isRosterPush, readRoster, rosterQuery } from './core/roster.ts';
 import { attributeOf, childOf, type Stanza } from './core/stanza.ts';
 import { defaultPolicy, type OverlaySignalConfig, type SignalDeps } from './deps.ts';
 import { Members, type SignalCounters } from './members.ts';
 import { OfferedServices } from './offered-services.ts';
+import { Outgoing } from './outgoing.ts';
 import { StanzaError } from './pending-requests.ts';
 import { sourceTowards } from './source-address.ts';
 import {
   announcePresence,
   answerTo,
   leavePresence,
-  peerMessage,
   pingNamespace,
   pingRequest,
 } from './stanzas-out.ts';
@@ -56,6 +55,7 @@ export class OverlaySignal {
   readonly #log: Logger;
   readonly #account: Jid;
   readonly #members: Members;
+  readonly #outgoing: Outgoing;
   readonly #services: OfferedServices;
   readonly #stopping = new AbortController();
   #state: SignalState = 'stopped';
@@ -67,8 +67,9 @@ export class OverlaySignal {
   #hurry = new AbortController();
   /** Ends with the stream: timers and late answers of an old one do nothing. */
   #session = new AbortController();
-  #outbox = emptyOutbox;
   #running: Promise<void> | null = null;
+  /** What is announced of our pods. */
+  #pods: PodsAnnouncement | null = null;
 
   constructor(config: OverlaySignalConfig, deps: SignalDeps) {
     const account = parseJid(config.username);
@@ -80,7 +81,10 @@ export class OverlaySignal {
     this.#policy = deps.policy ?? defaultPolicy;
     this.#log = deps.log.child('signal', { overlay: config.overlay });
     this.#account = account;
-    this.#members = new Members(config, account, deps, this.#log, (peer) => this.#flush(peer));
+    this.#members = new Members(config, account, deps, this.#log, (peer) =>
+      this.#outgoing.flush(peer),
+    );
+    this.#outgoing = new Outgoing(config, deps, this.#log, this.#members, () => this.#stream);
     this.#services = new OfferedServices(
       deps.clock,
       this.#log,
@@ -112,22 +116,18 @@ export class OverlaySignal {
     this.#running = null;
   }
 
-  /** Signs and sends, or keeps the message for when its peer is reachable. */
+  /** By the server, in-band, or when its peer is reachable. */
   sendMessage(to: NodeId, message: PeerMessage): void {
-    const jid = this.#members.jidOf(to);
-    if (this.#stream === null || jid === null) {
-      const put = putMessage(this.#outbox, to, message, this.#deps.clock.now());
-      this.#outbox = put.outbox;
-      this.#members.counters.droppedOutbound += put.dropped;
-      return;
-    }
-    try {
-      const envelope = this.#deps.authority.seal(this.#config.overlay, to, message);
-      this.#stream.send(peerMessage(jid, envelope));
-    } catch (error) {
-      this.#members.counters.droppedOutbound += 1;
-      this.#log.error('message cannot be sent', { peer: to, error: messageOf(error) });
-    }
+    this.#outgoing.send(to, message);
+  }
+
+  /** No way in-band for the message of that number. */
+  envelopeRefused(number: number): void {
+    this.#outgoing.refused(number);
+  }
+
+  receiveInBand(from: NodeId, envelope: string): void {
+    this.#members.receiveInBand(from, envelope);
   }
 
   /**
@@ -263,12 +263,31 @@ export class OverlaySignal {
 
   /** The roster first, then presence: without it nobody could be told from a stranger. */
   async #enter(stream: XmppStream): Promise<void> {
-    const { overlay, nodeName, rosterGroup } = this.#config;
+    const { rosterGroup } = this.#config;
     const answer = await this.#request(stream, rosterQuery, 'the roster');
     this.#stream = stream;
     const { full } = stream.address;
     this.#members.advance({ kind: 'online', jid: full, roster: readRoster(answer, rosterGroup) });
-    stream.send(announcePresence(this.#deps.authority.announce(overlay, full, nodeName)));
+    this.#announce(stream);
+    this.#deps.clock.after(this.#policy.settleMs, this.#session.signal, () =>
+      this.#members.advance({ kind: 'settled' }),
+    );
+  }
+
+  #announce(stream: XmppStream): void {
+    const { overlay, nodeName, leaf } = this.#config;
+    const { full } = stream.address;
+    const text = this.#deps.authority.announce(overlay, full, nodeName, {
+      leaf,
+      pods: this.#pods,
+    });
+    stream.send(announcePresence(text));
+  }
+
+  /** Our pod ranges are these from now on: said at once when online, and at each login. */
+  podsChanged(pods: PodsAnnouncement | null): void {
+    this.#pods = pods;
+    if (this.#stream !== null) this.#announce(this.#stream);
   }
 
   async #request(stream: XmppStream, request: Stanza, what: string): Promise<Stanza> {
@@ -327,12 +346,6 @@ export class OverlaySignal {
     } else {
       stream.send(answerTo(stanza, childOf(stanza, 'ping', pingNamespace) !== null));
     }
-  }
-
-  #flush(peer: NodeId): void {
-    const taken = takeMessages(this.#outbox, peer, this.#deps.clock.now());
-    this.#outbox = taken.outbox;
-    for (const message of taken.messages) this.sendMessage(peer, message);
   }
 
   #setState(state: SignalState, problem: Problem | null, retryInMs: number | null): void {

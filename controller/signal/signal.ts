@@ -24,7 +24,19 @@ export function createSignal(deps: SignalDeps): Signal {
       deps.port.on('links.messageReady', over.signal, ({ overlay, to, message }) =>
         overlays.get(overlay)?.sendMessage(to, message),
       );
+      deps.port.on('topology.messageReady', over.signal, ({ overlay, to, message }) =>
+        overlays.get(overlay)?.sendMessage(to, message),
+      );
+      deps.port.on('links.envelopeReceived', over.signal, ({ overlay, from, envelope }) =>
+        overlays.get(overlay)?.receiveInBand(from, envelope),
+      );
+      deps.port.on('links.envelopeRefused', over.signal, ({ overlay, number }) =>
+        overlays.get(overlay)?.envelopeRefused(number),
+      );
       deps.port.on('trust.changed', over.signal, ({ overlay }) => overlays.get(overlay)?.rejudge());
+      deps.port.on('pods.rangesChanged', over.signal, ({ overlay, pods }) =>
+        overlays.get(overlay)?.podsChanged(pods),
+      );
       deps.port.on('links.networkChanged', over.signal, ({ overlay }) =>
         overlays.get(overlay)?.networkChanged(),
       );

@@ -22,6 +22,7 @@ import { parseCandidate } from '../../tincan-bridge/ice/candidates.ts';
 import { OwnTransport, transportKey } from '../../tincan-bridge/ice/own-transport.ts';
 import { ReflexiveQuery } from '../../tincan-bridge/ice/reflexive.ts';
 import { DatagramRouter } from '../../tincan-bridge/ice/router.ts';
+import { maxTurnFrameBytes, TurnFrames } from '../../tincan-bridge/ice/turn-frames.ts';
 import { SessionDescription } from '../../tincan-bridge/protocol/description.ts';
 import { encodeFrame, FrameDecoder } from '../../tincan-bridge/protocol/frames.ts';
 import {
@@ -259,6 +260,45 @@ test(
   },
   limitMs,
 );
+
+test(
+  "a TURN server's stream: cut the same however it comes, nothing is kept beyond one frame",
+  async () => {
+    let cut = 0;
+    await fuzz({ target: 'turn-stream', seconds }, (input, random) => {
+      const [whole, pieces] = [new TurnFrames(), new TurnFrames()];
+      const expected = outcome(() => whole.push(input));
+      assert.ok(whole.unfinishedBytes <= maxTurnFrameBytes);
+      const found: Buffer[] = [];
+      const error = outcome(() => {
+        for (let at = 0; at < input.length; ) {
+          const step = 1 + random.below(input.length);
+          found.push(...pieces.push(input.subarray(at, at + step)));
+          assert.ok(pieces.unfinishedBytes <= maxTurnFrameBytes);
+          at += step;
+        }
+        return found;
+      });
+      assert.equal(error instanceof EvioError, expected instanceof EvioError);
+      assert.ok(found.every((frame) => frame.length % 4 === 0 && frame.length >= 4));
+      assert.deepEqual(Buffer.concat(found), input.subarray(0, Buffer.concat(found).length));
+      if (!(expected instanceof EvioError)) assert.deepEqual(found, expected);
+      cut += found.length;
+    });
+    assert.ok(cut > 100, `${cut} frames`);
+  },
+  limitMs,
+);
+
+/** What it gives, or the EvioError that it throws. */
+function outcome<Result>(body: () => Result): Result | EvioError {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof EvioError) return error;
+    throw error;
+  }
+}
 
 test('only EvioErrors say what a decoder refuses', () => {
   assert.throws(() => new FrameDecoder().push(Buffer.alloc(4)), EvioError);

@@ -26,7 +26,7 @@ import { answerTo, decodePayload } from '../../controller/signal/stanzas-out.ts'
 import { fuzz, fuzzSeconds } from '../support/fuzz.ts';
 import { suite, type T } from '../support/harness.ts';
 import { makeAuthority } from '../support/identities.ts';
-import { noTrust, sampleStatus } from '../support/sample-status.ts';
+import { noPods, noTrust, sampleRing, sampleStatus } from '../support/sample-status.ts';
 
 const test = suite('fuzz: controller');
 const seconds = fuzzSeconds(1);
@@ -126,6 +126,7 @@ test(
       caPem: null,
       rosterGroup: null,
       nodeName: 'me',
+      leaf: false,
     };
     const deps = {
       port: new Bus(silentLogger).port('signal'),
@@ -188,7 +189,14 @@ test(
     const runDirectory = join(mkdtempSync(join(tmpdir(), 'evio-fuzz-api-')), 'run');
     t.defer(() => rmSync(join(runDirectory, '..'), { recursive: true }));
     const api = await createLocalApi(
-      { status: () => sampleStatus, tap: () => {}, version: '1', trust: noTrust },
+      {
+        status: () => sampleStatus,
+        tap: () => {},
+        version: '1',
+        trust: noTrust,
+        ring: sampleRing,
+        cni: noPods,
+      },
       { runDirectory, clock: systemClock, log: silentLogger },
     );
     t.defer(() => api.close());

@@ -257,6 +257,8 @@ test('after a restart of the server all are back and talk', async (t) => {
   assert.equal(lost.reason, 'signal-lost');
   await problem(alice, 'signal.unreachable', 8_000);
   alice.send(bob.id, ended('kept while the server is away'));
+  const { number } = await alice.expect('signal.envelopeSealed', (e) => e.to === bob.id);
+  alice.links.publish('links.envelopeRefused', { overlay, to: bob.id, number });
   await server.start();
   await Promise.all(
     [alice, bob].map((n) =>
@@ -366,3 +368,29 @@ const counters = (node: SignalNode) => {
 };
 const problem = (node: SignalNode, code: string, timeoutMs = 5_000) =>
   node.expect('signal.stateChanged', (e) => e.problem?.code === code, timeoutMs);
+
+test('while the server is down a message goes in-band, and is believed once', async (t) => {
+  const { node, server } = await stage(t);
+  const [alice, bob] = await Promise.all([node('alice'), node('bob')]);
+  await talk(alice, bob);
+  await server.kill('SIGKILL');
+  for (const each of [alice, bob]) {
+    await each.expect('signal.stateChanged', (e) => e.state === 'offline');
+    await each.expect('signal.peerLost', (e) => e.reason === 'signal-lost');
+  }
+  alice.send(bob.id, { kind: 'link-request', claim: 1, reason: 'static' });
+  const sealed = await alice.expect('signal.envelopeSealed', (e) => e.to === bob.id);
+  const { envelope } = sealed;
+  bob.links.publish('links.envelopeReceived', { overlay, from: alice.id, envelope });
+  const heard = await bob.expect('signal.messageReceived', () => true, 5_000, 1);
+  assert.deepEqual(heard, {
+    overlay,
+    from: alice.id,
+    message: { kind: 'link-request', claim: 1, reason: 'static' },
+  });
+  bob.links.publish('links.envelopeReceived', { overlay, from: alice.id, envelope });
+  assert.equal(bob.events('signal.messageReceived').length, 2, 'a replay');
+
+  const [counters] = alice.signal.snapshot().map((each) => each.counters);
+  assert.deepEqual([counters?.sentInBand, counters?.receivedInBand], [1, 0]);
+}, 60_000);

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { LinkMessage } from '../../controller/topology/core/messages.ts';
+import { LinkMessage } from '../../controller/peer-messages.ts';
 import { suite } from '../support/harness.ts';
 import {
   capOf,

@@ -160,10 +160,12 @@ const input: fc.Arbitrary<MembershipInput> = fc.oneof(
     jid: fc.oneof(jid, fc.string()),
     node: nodeId,
     name: fc.constantFrom('x', 'y'),
+    leaf: fc.boolean(),
     issuedAtMs: fc.nat(5),
   }),
   fc.record({ kind: fc.constant('unavailable' as const), jid: fc.oneof(jid, fc.string()) }),
   fc.constant({ kind: 'offline' as const }),
+  fc.constant({ kind: 'settled' as const }),
 );
 
 test('whatever happens, only members are peers, a JID is of one node, and events agree', () => {
@@ -177,7 +179,9 @@ test('whatever happens, only members are peers, a JID is of one node, and events
         state = next.state;
         for (const effect of next.effects) {
           if (effect.kind === 'seen') reachable.add(effect.node);
-          else if (!reachable.delete(effect.node)) assert.equal(effect.reason, 'removed');
+          else if (!reachable.delete(effect.node)) {
+            assert.equal(effect.reason, each.kind === 'settled' ? 'left' : 'removed');
+          }
         }
         const jids = [...state.peers.values()].flatMap((p) => p.jid ?? []);
         assert.equal(new Set(jids).size, jids.length);

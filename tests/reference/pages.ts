@@ -86,6 +86,7 @@ function peerPage(): string {
     SignedBody: peer.SignedBody,
     Envelope: peer.Envelope,
     AnnouncementBody: peer.AnnouncementBody,
+    PodsAnnouncement: peer.PodsAnnouncement,
   };
   return [
     '# Peer messages',
@@ -98,6 +99,8 @@ function localApiPage(): string {
   const text = source('controller/local-api/schema.ts');
   const { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply } =
     localApi;
+  const { LinksReply, RoutesReply, PingRequest, PingReply } = localApi;
+  const { PodsReply, CniRequest } = localApi;
   return [
     '# Local API',
     `HTTP over the Unix socket \`${localApi.socketName}\` in the run directory, which only its owner may open. Answers are JSON; those of status 400 and above are an ErrorReply.`,
@@ -106,14 +109,36 @@ function localApiPage(): string {
       [
         [`GET ${localApi.paths.version}`, 'VersionReply'],
         [`GET ${localApi.paths.status}`, 'Status'],
+        [`GET ${localApi.paths.links}`, 'LinksReply'],
+        [`GET ${localApi.paths.routes}`, 'RoutesReply'],
+        [`POST ${localApi.paths.ping}`, 'PingReply; the body is a PingRequest'],
         [`GET ${localApi.paths.trust}`, 'TrustReply'],
         [`POST ${localApi.paths.acceptKey}`, '`{}`; the body is an AcceptKey'],
         [`POST ${localApi.paths.forgetKey}`, '`{}`; the body is a ForgetKey'],
+        [`GET ${localApi.paths.pods}`, 'PodsReply'],
+        [
+          `POST ${localApi.paths.cni}`,
+          'text for the container runtime, 422 when it is an error result; the body is a CniRequest',
+        ],
         [`GET ${localApi.paths.watch}`, 'WatchLine, one in each line, until either side ends'],
       ],
     ),
     ...schemaSections(
-      { VersionReply, Status, TrustReply, AcceptKey, ForgetKey, WatchLine, ErrorReply },
+      {
+        VersionReply,
+        Status,
+        LinksReply,
+        RoutesReply,
+        PingRequest,
+        PingReply,
+        TrustReply,
+        AcceptKey,
+        ForgetKey,
+        PodsReply,
+        CniRequest,
+        WatchLine,
+        ErrorReply,
+      },
       text,
     ),
   ].join('\n\n');

@@ -18,7 +18,7 @@ interface Row {
   readonly why: string;
 }
 
-const pureBase = String.raw`^base/(ids|errors|machine|ring|secret)\.ts$`;
+const pureBase = String.raw`^base/(cidr|ids|errors|machine|ring|secret)\.ts$`;
 
 const rows: readonly Row[] = [
   {
@@ -56,6 +56,11 @@ const rows: readonly Row[] = [
     why: 'its settings arrive by request: it never knows controller or config',
   },
   {
+    files: /^cni-plugin\/core\//,
+    may: new RegExp(`${pureBase}|^cni-plugin/core/`),
+    why: 'a core is pure: what a host is to be told is text from values',
+  },
+  {
     files: /^cni-plugin\//,
     may: /^(base|cni-plugin)\/|^controller\/local-api\/(schema|client)\.ts$/,
     why: 'a pod waits for it: it asks the controller and brings nothing heavy',
@@ -67,7 +72,7 @@ const rows: readonly Row[] = [
   },
   {
     files: /^controller\/main\.ts$|^controller\/[a-z-]*\.ts$/,
-    may: /^(base|config)\/|^controller\/[a-z-]+\.ts$|^controller\/[a-z-]+\/index\.ts$/,
+    may: /^(base|config)\/|^controller\/[a-z-]+\.ts$|^controller\/[a-z-]+\/index\.ts$|^cni-plugin\/index\.ts$/,
     types: /^tincan-bridge\/protocol\//,
     why: 'it joins the modules by their front doors',
   },
@@ -79,8 +84,8 @@ const rows: readonly Row[] = [
   },
   {
     files: /^controller\/cli\//,
-    may: /^(base|config|controller\/cli)\/|^controller\/local-api\/(schema|client)\.ts$|^controller\/(main|version)\.ts$|^controller\/identity\/(ca\/)?index\.ts$/,
-    why: 'it asks the local API, checks configurations, works as a CA, and starts the controller',
+    may: /^(base|config|controller\/cli)\/|^controller\/local-api\/(schema|client)\.ts$|^controller\/(main|version)\.ts$|^controller\/identity\/(ca\/)?index\.ts$|^cni-plugin\/install\.ts$/,
+    why: 'it asks the local API, installs the CNI plugin, checks configurations, works as a CA, and starts the controller',
   },
   {
     files: /^controller\/([a-z-]+)\/core\//,

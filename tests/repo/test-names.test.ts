@@ -8,7 +8,17 @@ import { filesBelow, readSource } from './sources.ts';
 const test = suite('test names');
 
 /** Folders that `tests/run.ts` knows hold `*.test.ts`; the others hold none. */
-const run = ['repo', 'unit', 'property', 'contract', 'sim', 'interop', 'netns', 'fuzz', 'sanitize'];
+const run = [
+  'repo',
+  'unit',
+  'property',
+  'contract',
+  'sim',
+  'interop',
+  'netns',
+  'fuzz',
+  'sanitize',
+].concat('kubernetes');
 const tests = filesBelow('tests').filter((path) => path.endsWith('.ts'));
 
 test('every file with tests has the name and folder that the runner looks for', () => {

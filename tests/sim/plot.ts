@@ -2,7 +2,7 @@
  * A run as a picture: the ring with its links by reason, and how many hops pairs are apart. Owns the
  * SVG text; measures nothing.
  */
-import type { LinkReason } from '../../controller/topology/core/messages.ts';
+import type { LinkReason } from '../../controller/peer-messages.ts';
 import type { Run } from './measure.ts';
 
 const size = 720;

@@ -14,6 +14,8 @@ export interface Certificate {
 export interface CertificateOptions {
   /** Common name; also the name of the files. */
   readonly name: string;
+  /** What Kubernetes takes for the group of a client. */
+  readonly organization?: string;
   readonly dns?: readonly string[];
   readonly ips?: readonly string[];
   /** XMPP address (RFC 6120 section 13.7.1.4), for SASL EXTERNAL. */
@@ -50,7 +52,7 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
     await exec([
       ...['openssl', 'req', '-x509', ...newKey, ...signer],
       ...['-keyout', made.keyFile, '-out', made.certFile],
-      ...['-subj', `/CN=${options.name}`, '-days', '2'],
+      ...['-subj', subjectOf(options), '-days', '2'],
       ...['-addext', 'basicConstraints=critical,CA:false'],
       ...['-addext', `subjectAltName=${alternativeNames(options)}`],
     ]);
@@ -58,6 +60,9 @@ export async function createCa(folder: string, name = 'lab CA'): Promise<Ca> {
   };
   return { certFile, keyFile, issue };
 }
+
+const subjectOf = ({ name, organization }: CertificateOptions): string =>
+  `${organization === undefined ? '' : `/O=${organization}`}/CN=${name}`;
 
 /** `openssl req -x509` cannot set dates before version 3.4, `openssl ca` can. */
 async function issueAtOtherTime(

@@ -55,6 +55,7 @@ export class Lab {
   readonly #namespaces: string[] = [];
   readonly #children: Child[] = [];
   readonly #hostsFolders: string[] = [];
+  readonly #entries = new Map<string, readonly string[]>();
   #closed = false;
 
   constructor(options: LabOptions) {
@@ -149,7 +150,13 @@ export class Lab {
   }
 
   argvIn(ns: string, argv: readonly string[]): readonly string[] {
-    return ns === '' ? argv : ['ip', 'netns', 'exec', this.fullName(ns), ...argv];
+    if (ns === '') return argv;
+    return [...(this.#entries.get(ns) ?? ['ip', 'netns', 'exec', this.fullName(ns)]), ...argv];
+  }
+
+  /** Commands in the namespace start so from now on: a machine is more than a network namespace. */
+  enterBy(ns: string, argv: readonly string[]): void {
+    this.#entries.set(ns, argv);
   }
 
   /** Waits until a device of the namespace has an address, or (without one) exists. */

@@ -50,6 +50,9 @@ const Status = z.looseObject({
 export type PeerStatus = z.infer<typeof Peer>;
 export type NodeStatus = z.infer<typeof Status>;
 
+/** Of what `evio status --json` printed. */
+export const parseStatus = (text: string): NodeStatus => Status.parse(JSON.parse(text));
+
 export interface NodeOptions {
   /** Namespace; '' is the host itself. */
   readonly ns: string;
@@ -138,7 +141,7 @@ export class EvioNode {
   }
 
   async status(): Promise<NodeStatus> {
-    return Status.parse(JSON.parse(await this.evio('status', '--json')));
+    return parseStatus(await this.evio('status', '--json'));
   }
 
   /** The peer of that name in any overlay, undefined when not (yet) known. */
@@ -203,7 +206,8 @@ export class EvioNode {
 /** Writes the configuration and starts `evio up`; does not wait for anything. */
 export const startNode = (lab: Lab, options: NodeOptions): EvioNode => new EvioNode(lab, options);
 
-function writeConfig(folder: string, options: NodeOptions): string {
+/** Writes password and configuration of a node, without starting it; the configuration's file. */
+export function writeConfig(folder: string, options: NodeOptions): string {
   mkdirSync(folder, { recursive: true });
   const passwordFile = join(folder, 'password');
   writeFileSync(passwordFile, `${options.xmpp.password}\n`, { mode: 0o600 });

@@ -3,7 +3,7 @@
  */
 import { EvioError } from '../../base/errors.ts';
 import type { Deps } from '../../controller/local-api/index.ts';
-import { Status } from '../../controller/local-api/schema.ts';
+import { LinksReply, PingReply, RoutesReply, Status } from '../../controller/local-api/schema.ts';
 
 const online = {
   nodeId: '0123456789abcdef0123456789abcdef',
@@ -107,4 +107,87 @@ export const noTrust: Deps['trust'] = {
   list: () => ({ overlays: [] }),
   accept: () => Promise.reject(new EvioError('request.invalid', 'no key is pinned')),
   forget: () => Promise.reject(new EvioError('request.invalid', 'no key is pinned')),
+};
+
+const far = { nodeId: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', name: 'silo' };
+const { nodeId: barn, name: barnName, path } = online;
+
+/** One link of each kind of trouble, a way through one neighbour, and a peer that answers. */
+export const sampleRing: Deps['ring'] & {
+  readonly samples: {
+    readonly links: LinksReply;
+    readonly routes: RoutesReply;
+    readonly ping: PingReply;
+  };
+} = (() => {
+  const ringPath = { kind: 'ring', local: '', remote: barn };
+  const samples = {
+    links: LinksReply.parse({
+      overlays: [
+        {
+          overlay: 'farm',
+          links: [
+            {
+              ...far,
+              reason: 'long-distance',
+              incoming: null,
+              state: 'asking',
+              sinceMs: 900,
+              path: ringPath,
+            },
+            {
+              nodeId: barn,
+              name: barnName,
+              reason: 'successor',
+              incoming: 'successor',
+              state: 'up',
+              sinceMs: 61_000,
+              path,
+            },
+            {
+              nodeId: retrying.nodeId,
+              name: '',
+              reason: null,
+              incoming: 'on-demand',
+              state: 'down',
+              sinceMs: 5_000,
+              path: retrying.path,
+            },
+          ],
+        },
+      ],
+    }),
+    routes: RoutesReply.parse({
+      overlays: [
+        {
+          overlay: 'farm',
+          routes: [
+            { ...far, via: barn, viaName: barnName, how: 'look-ahead' },
+            { nodeId: barn, name: barnName, via: barn, viaName: barnName, how: 'link' },
+            { nodeId: retrying.nodeId, name: '', via: null, viaName: '', how: 'none' },
+          ],
+        },
+      ],
+    }),
+    ping: PingReply.parse({
+      rttMs: 21.5,
+      path: ringPath,
+      hops: [{ nodeId: barn, name: barnName }, far],
+    }),
+  };
+  return {
+    samples,
+    links: () => samples.links,
+    routes: async () => samples.routes,
+    ping: async ({ peer }) =>
+      peer === retrying.nodeId
+        ? { rttMs: null, path: { kind: 'none', local: '', remote: '' }, hops: [] }
+        : samples.ping,
+  };
+})();
+
+/** A controller that no pod is attached to. */
+export const noPods: Deps['cni'] = {
+  pods: () => ({ overlays: [] }),
+  answer: async () => ({ ok: true, text: '' }),
 };

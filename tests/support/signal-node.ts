@@ -9,7 +9,7 @@ import { systemClock } from '../../base/clock.ts';
 import { type NodeId, OverlayId } from '../../base/ids.ts';
 import { silentLogger } from '../../base/log.ts';
 import { Secret } from '../../base/secret.ts';
-import { Bus } from '../../controller/bus.ts';
+import { Bus, type Port } from '../../controller/bus.ts';
 import type { BusEvent, EventName, Events } from '../../controller/events.ts';
 import { loadIdentity, PeerAuthority, PinStore } from '../../controller/identity/index.ts';
 import type { PeerMessage } from '../../controller/peer-messages.ts';
@@ -48,6 +48,8 @@ export interface SignalNode {
     skip?: number,
   ): Promise<Events[N]>;
   send(to: NodeId, message: PeerMessage): void;
+  /** What the link manager would say. */
+  readonly links: Port<'links'>;
 }
 
 /** Starts a node; it is stopped with the scope. */
@@ -89,6 +91,7 @@ export async function startNode(scope: Scope, options: NodeOptions): Promise<Sig
         caPem: null,
         rosterGroup: null,
         nodeName: user,
+        leaf: false,
         ...options.config,
       },
     ],
@@ -112,6 +115,7 @@ export async function startNode(scope: Scope, options: NodeOptions): Promise<Sig
         timeoutMs,
         context: () => published.map((e) => JSON.stringify(e)).join('\n'),
       }),
+    links,
     send: (to, message) => links.publish('links.messageReady', { overlay, to, message }),
   };
 }

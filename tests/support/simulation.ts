@@ -4,9 +4,9 @@
  * model; decides nothing that a node decides.
  */
 import type { NodeId } from '../../base/ids.ts';
+import type { LinkMessage } from '../../controller/peer-messages.ts';
 import { incomingCap, incomingLongDistance } from '../../controller/topology/core/admission.ts';
 import { defaultTopology, type TopologyConfig } from '../../controller/topology/core/config.ts';
-import type { LinkMessage } from '../../controller/topology/core/messages.ts';
 import {
   initialTopology,
   type TopologyEffect,

@@ -2,6 +2,7 @@
  * Virtual time and seeded randomness for simulations: a heap of events, run in the order of their
  * times (those of one time in the order in which they were set). Owns the clock; knows no node.
  */
+import type { Clock } from '../../base/clock.ts';
 import { NodeId } from '../../base/ids.ts';
 
 /** mulberry32: small, seedable, good enough for draws and jitter; never for secrets. */
@@ -61,6 +62,18 @@ export class VirtualTime {
 
   after(delayMs: number, run: () => void): void {
     this.at(this.#nowMs + delayMs, run);
+  }
+
+  /** For shells; its wall clock is some day of 2026. */
+  clock(): Clock {
+    return {
+      now: () => this.#nowMs,
+      wallNow: () => 1_780_000_000_000 + this.#nowMs,
+      after: (ms, signal, call) =>
+        this.after(ms, () => {
+          if (!signal.aborted) call();
+        }),
+    };
   }
 
   /** Runs all that is due up to then. */

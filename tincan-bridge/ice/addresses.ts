@@ -6,7 +6,7 @@ import { BlockList, isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
 /** Interfaces that are ours, whatever the operator lists: the overlay must not run over itself. */
-const ownInterfaces = ['ev-*', 'evbr-*', 'evap-*'];
+const ownInterfaces = ['ev-*', 'evbr-*', 'evap-*', 'evpd-*', 'evc*'];
 
 /** Host addresses of one family that become candidates; each costs a socket for each session. */
 const maxAddressesPerFamily = 4;

@@ -8,6 +8,7 @@ import { type AddressInfo, connect, isIP, type Socket } from 'node:net';
 import { connect as connectTls, getCACertificates } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { EvioError, messageOf } from '../../base/errors.ts';
+import { TurnFrames } from './turn-frames.ts';
 
 /** Bytes that may wait in the stream; some 20 ms of a fast uplink, three super-frames. */
 const maxUnsentBytes = 256 * 1024;
@@ -29,18 +30,19 @@ export class StreamTransport {
   readonly type: 'tcp' | 'tls';
   readonly remoteAddress: readonly [string, number];
   closed = false;
-  /** Set by werift. */
+  /** Set by werift; takes whole frames only. */
   onData: (data: Buffer, from: readonly [string, number]) => void = () => {};
   /** Called once when the far side or the network ends the connection. */
   onLost: () => void = () => {};
   readonly #socket: Socket;
+  readonly #frames = new TurnFrames();
 
   private constructor(target: StreamTarget, socket: Socket) {
     this.type = target.transport;
     this.remoteAddress = [target.address, target.port];
     this.#socket = socket;
     socket.setNoDelay(true);
-    socket.on('data', (data: Buffer) => this.onData(data, this.remoteAddress));
+    socket.on('data', (data: Buffer) => this.#received(data));
     socket.on('error', () => {}); // `close` follows
     socket.on('close', () => this.#lost());
   }
@@ -87,6 +89,18 @@ export class StreamTransport {
     this.#socket.destroy();
     return Promise.resolve();
   };
+
+  #received(data: Buffer): void {
+    if (this.closed) return;
+    let frames: readonly Buffer[];
+    try {
+      frames = this.#frames.push(data);
+    } catch (error) {
+      this.#socket.destroy(new Error(messageOf(error))); // there is no way back into step
+      return;
+    }
+    for (const frame of frames) this.onData(frame, this.remoteAddress);
+  }
 
   #lost(): void {
     if (this.closed) return;

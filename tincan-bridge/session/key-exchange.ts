@@ -53,11 +53,17 @@ export class KeyExchange {
 
   /** Null: it is who it should be. */
   problemOf({ peerCertificate, keyLogLine }: Secured): string | null {
-    const { clock, trust, peer, log, keyLog } = this.#deps;
-    const problem = peerProblem(peerCertificate, peer, trust(), clock.wallNow());
+    const { log, keyLog } = this.#deps;
+    const problem = this.problemWith(peerCertificate);
     if (problem !== null) log.warn('peer was refused', { reason: problem });
     else if (keyLogLine !== null) keyLog(keyLogLine);
     return problem;
+  }
+
+  /** What the peer has shown before, judged by what is trusted now. */
+  problemWith(certificate: Uint8Array): string | null {
+    const { clock, trust, peer } = this.#deps;
+    return peerProblem(certificate, peer, trust(), clock.wallNow());
   }
 
   /** Datagrams are control payloads of the association `base`; null: they travel in envelopes. */

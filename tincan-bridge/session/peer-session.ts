@@ -32,7 +32,6 @@ import { KeyExchange } from './key-exchange.ts';
 import { MessageBox } from './message-box.ts';
 import { OverlayPings, type Pinged } from './overlay-ping.ts';
 import { PathProbe } from './path-probe.ts';
-import { peerProblem } from './peer-certificate.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { TimerSet } from './timer-set.ts';
 import { Traffic } from './traffic.ts';
@@ -249,12 +248,11 @@ export class PeerSession {
 
   /** Other certificates are trusted from now on: the peer's may not be among them any more. */
   trustChanged(): void {
-    const { clock, trust } = this.#deps;
     // Keys that are being replaced say nothing: the peer may have a new certificate since.
     for (const number of [this.#currentNumber(), this.#state.standby?.number ?? null]) {
       const shown = number === null ? null : this.#associations.certificateOf(number);
       if (shown === null) continue;
-      const problem = peerProblem(shown, this.peer, trust(), clock.wallNow());
+      const problem = this.#keys.problemWith(shown);
       if (problem === null) continue;
       this.#log.warn('peer is trusted no more', { reason: problem });
       this.#sayBye();

@@ -40,13 +40,14 @@ export function formatPeers(screen: Screen, status: Status): readonly string[] {
 
 function peerTable(screen: Screen, overlay: OverlayStatus): readonly string[] {
   if (overlay.peers.length === 0) return [`no peers; signalling is ${overlay.signal.state}`];
+  const names = new Map<string, string>(overlay.peers.map(({ nodeId, name }) => [nodeId, name]));
   const rows = [...overlay.peers]
     .sort((a, b) => compare(a.name, b.name) || compare(a.nodeId, b.nodeId))
     .map((peer): readonly Cell[] => [
       { text: peer.name },
       { text: peer.nodeId.slice(0, 8) },
       { text: stateOf(peer), colour: colourOf(peer) },
-      { text: formatPath(peer.path) },
+      { text: formatPath(peer.path, (id) => names.get(id)) },
       { text: formatRtt(peer.rttMs) },
       { text: formatRate(peer.sentBitsPerSecond) },
       { text: formatRate(peer.receivedBitsPerSecond) },
@@ -62,10 +63,11 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Peers whose name, or the start of whose id, it is. */
 export const findPeers = (status: Status, wanted: string): readonly PeerStatus[] =>
-  status.overlays.flatMap(({ peers }) =>
-    peers.filter(
-      ({ name, nodeId }) => name === wanted || (wanted.length >= 4 && nodeId.startsWith(wanted)),
-    ),
+  status.overlays.flatMap((overlay) => findPeersIn(overlay, wanted));
+
+export const findPeersIn = ({ peers }: OverlayStatus, wanted: string): readonly PeerStatus[] =>
+  peers.filter(
+    ({ name, nodeId }) => name === wanted || (wanted.length >= 4 && nodeId.startsWith(wanted)),
   );
 
 /** All that is known of one peer, its last transitions at the end. */
@@ -106,6 +108,8 @@ function colourOf(peer: PeerStatus): Colour {
   switch (peer.state) {
     case 'online':
       return 'good';
+    case 'idle':
+      return 'dim';
     case 'waiting':
     case 'connecting':
       return 'busy';
@@ -116,9 +120,15 @@ function colourOf(peer: PeerStatus): Colour {
   }
 }
 
-/** `direct host 192.0.2.7:4500`, `turn 198.51.100.1:3478`. */
-export function formatPath(path: PeerStatus['path']): string {
+/** `direct host 192.0.2.7:4500`, `turn 198.51.100.1:3478`, `ring via barn`. */
+export function formatPath(
+  path: PeerStatus['path'],
+  nameOf: (id: string) => string | undefined = () => undefined,
+): string {
   if (path.kind === 'none') return '-';
+  if (path.kind === 'ring' && path.remote !== '') {
+    return `ring via ${nameOf(path.remote) || path.remote.slice(0, 8)}`;
+  }
   const words = path.kind.replace('-', ' ');
   return path.remote === '' ? words : `${words} ${path.remote}`;
 }

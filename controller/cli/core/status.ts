@@ -87,7 +87,7 @@ function formatProblem(screen: Screen, problem: Problem | null): readonly string
   ];
 }
 
-/** `3 of 4 online: 2 direct, 1 turn`. */
+/** `3 of 9 online: 1 direct, 2 ring; 6 idle, reached over the ring when needed`. */
 function summarizePeers({ peers }: OverlayStatus): string {
   const online = peers.filter(({ state }) => state === 'online');
   if (peers.length === 0) return 'none seen';
@@ -96,7 +96,9 @@ function summarizePeers({ peers }: OverlayStatus): string {
     .sort()
     .map((kind) => `${kinds.filter((other) => other === kind).length} ${kind}`);
   const paths = counts.length === 0 ? '' : `: ${counts.join(', ')}`;
-  return `${online.length} of ${peers.length} online${paths}`;
+  const idle = peers.filter(({ state }) => state === 'idle').length;
+  const rest = idle === 0 ? '' : `; ${idle} idle, reached over the ring when needed`;
+  return `${online.length} of ${peers.length} online${paths}${rest}`;
 }
 
 function formatTrust({ policy, crlNumber, revoked, certificateNotAfter }: TrustStatus): string {

@@ -1,6 +1,11 @@
 /** All timeouts of the link manager on one page, and why. */
 
-/** From spawn to a served TAP: node's start, the import of the ICE agent, opening the TAP. */
+/**
+ * From spawn to the first word: node's start and the import of the ICE agent, 0.3 s of a processor.
+ * On a machine that boots, or starts many, that takes long; to begin anew would take longer.
+ */
+export const readyTimeoutMs = 20_000;
+/** To open the TAP. */
 export const openTimeoutMs = 10_000;
 /** How often the tunnel process is asked for a sign of life. Its threads forward without it. */
 export const echoPeriodMs = 2_000;
@@ -22,3 +27,11 @@ export const closeTimeoutMs = 3_000;
 export const earlyDescriptionMs = 30_000;
 /** And so many of them. */
 export const maxEarlyDescriptions = 256;
+/** A message in-band is acknowledged by the peer's process, repeated and given up within 8 s. */
+export const inBandTimeoutMs = 10_000;
+/** Messages in-band that wait for one peer; more are refused, and wait for the server instead. */
+export const maxInBandWaiting = 16;
+/** Changes of the member list within this time are told as one: a login brings everybody. */
+export const membersDelayMs = 50;
+/** How often traffic is looked at; on-demand links follow it, and they stand for minutes. */
+export const trafficPeriodMs = 10_000;

@@ -20,6 +20,9 @@ export interface Peer {
   readonly name: string;
   /** Full JID where it is reachable; null when it is not. */
   readonly jid: string | null;
+  readonly leaf: boolean;
+  /** Our own outage made it unreachable, and it has not announced itself since. */
+  readonly awaited: boolean;
   readonly issuedAtMs: number;
 }
 
@@ -43,13 +46,16 @@ export type MembershipInput =
       readonly jid: string;
       readonly node: NodeId;
       readonly name: string;
+      readonly leaf: boolean;
       readonly issuedAtMs: number;
     }
   /** The server says so, or its announcement is not (any more) acceptable. */
   | { readonly kind: 'unavailable'; readonly jid: string }
   /** The trust policy does not accept this node any more. */
   | { readonly kind: 'distrusted'; readonly node: NodeId }
-  | { readonly kind: 'offline' };
+  | { readonly kind: 'offline' }
+  /** So long after a login that everybody who is there has announced itself. */
+  | { readonly kind: 'settled' };
 
 export type MembershipEffect =
   | {
@@ -57,6 +63,7 @@ export type MembershipEffect =
       readonly node: NodeId;
       readonly name: string;
       readonly account: string;
+      readonly leaf: boolean;
     }
   | {
       readonly kind: 'lost';
@@ -104,6 +111,11 @@ export const nextMembership: Transition<Membership, MembershipInput, MembershipE
     case 'offline': {
       const reachable = [...state.peers].filter(([, p]) => p.jid !== null).map(([n]) => n);
       return lose({ ...state, jid: null }, reachable, 'signal-lost');
+    }
+    case 'settled': {
+      if (state.jid === null) return stay(state, 'offline again');
+      const gone = [...state.peers].filter(([, p]) => p.awaited).map(([n]) => n);
+      return lose(state, gone, 'left');
     }
     default:
       return unreachable(input);
@@ -156,17 +168,21 @@ function announced(
   const before = nodeOf(state, input.jid);
   const tenant = before === null ? undefined : peers.get(before);
   if (before !== null && before !== input.node && tenant !== undefined) {
-    peers.set(before, { ...tenant, jid: null });
+    peers.set(before, { ...tenant, jid: null, awaited: false });
     effects.push({ kind: 'lost', node: before, reason: 'left' });
   }
   if (old === undefined && !makeRoom(peers)) {
     return step({ ...state, peers, overflow: state.overflow + 1 }, ...effects);
   }
-  const { jid, name, issuedAtMs, node } = input;
-  peers.set(node, { account, name, jid, issuedAtMs });
+  const { jid, name, leaf, issuedAtMs, node } = input;
+  peers.set(node, { account, name, jid, leaf, awaited: false, issuedAtMs });
   const isNews =
-    old === undefined || old.jid === null || old.account !== account || old.name !== name;
-  if (isNews) effects.push({ kind: 'seen', node, name, account });
+    old === undefined ||
+    old.jid === null ||
+    old.account !== account ||
+    old.name !== name ||
+    old.leaf !== leaf;
+  if (isNews) effects.push({ kind: 'seen', node, name, account, leaf });
   return step({ ...state, peers }, ...effects);
 }
 
@@ -191,7 +207,7 @@ function lose(
     const peer = peers.get(node);
     if (peer === undefined) continue;
     if (reason === 'removed') peers.delete(node);
-    else peers.set(node, { ...peer, jid: null });
+    else peers.set(node, { ...peer, jid: null, awaited: reason === 'signal-lost' });
   }
   const effects = nodes.map((node): MembershipEffect => ({ kind: 'lost', node, reason }));
   return step({ ...state, peers }, ...effects);

@@ -3,8 +3,9 @@
  * each owned by the side that made it: the link is wanted while either is granted, so that no two
  * plans can fight over it. Owns the record and its deadlines; the rules of talking are negotiation's.
  */
+
+import type { LinkReason } from '../../peer-messages.ts';
 import { answerMs, recoverMs, setUpMs } from './config.ts';
-import type { LinkReason } from './messages.ts';
 
 export interface OwnClaim {
   readonly claim: number;

@@ -3,10 +3,10 @@
  * place that says what a node lets others do to it. A claim that was granted is not looked at again.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import type { LinkReason, LinkRefusal } from '../../peer-messages.ts';
 import { waitedMs } from './adjacency.ts';
 import { maxIncomingSetUps, maxLinks } from './config.ts';
 import { defaultIncomingCap, defaultLongDistance } from './long-distance.ts';
-import type { LinkReason, LinkRefusal } from './messages.ts';
 import type { TopologyState } from './state.ts';
 
 /** Long-distance links that this node lets come in. */

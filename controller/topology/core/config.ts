@@ -32,6 +32,8 @@ export const defaultTopology: TopologyConfig = {
   maxConcurrent: 4,
 };
 
+/** Sightings within this time are told as one: a login brings everybody at once. */
+export const seenBatchMs = 20;
 /** After a first sighting: a login brings everybody at once, and one plan for all is enough. */
 export const settleMs = 300;
 /** Plans are made again without a reason: draws that found nobody, caps that were full. */

@@ -6,8 +6,9 @@
  *   own:    none ──ask──▶ asking ──granted──▶ held ──release, refusal──▶ none
  *   theirs: none ──request admitted──▶ held ──ended, withdrawn──▶ none
  */
+
+import type { LinkMessage, LinkReason, LinkRefusal } from '../../peer-messages.ts';
 import type { Link } from './adjacency.ts';
-import type { LinkMessage, LinkReason, LinkRefusal } from './messages.ts';
 
 type Request = Extract<LinkMessage, { kind: 'link-request' }>;
 type Answer = Extract<LinkMessage, { kind: 'link-answer' }>;

@@ -4,10 +4,10 @@
  * long-distance); a link that only the peer claims is none of its business.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import type { LinkReason } from '../../peer-messages.ts';
 import type { Link } from './adjacency.ts';
 import type { TopologyConfig } from './config.ts';
 import { defaultLongDistance, drawMember, isTooClose, type Random } from './long-distance.ts';
-import type { LinkReason } from './messages.ts';
 import { isMember, type Ring, successors } from './ring.ts';
 
 export interface PlanInput {

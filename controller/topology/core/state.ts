@@ -3,11 +3,11 @@
  * the draft that one step works on. Owns no rule.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import type { LinkMessage } from '../../peer-messages.ts';
 import { deadlineMs, isEmpty, isWanted, type Link, noLink } from './adjacency.ts';
 import type { Trouble } from './backoff.ts';
 import type { TopologyConfig } from './config.ts';
 import type { Random } from './long-distance.ts';
-import type { LinkMessage } from './messages.ts';
 import type { Said } from './negotiation.ts';
 import type { Demands, TrafficSample } from './on-demand.ts';
 import type { Ring } from './ring.ts';
@@ -16,8 +16,10 @@ export interface TopologyState {
   readonly self: NodeId;
   readonly config: TopologyConfig;
   readonly ring: Ring;
-  /** Members that cannot be signalled to, but have a link up. */
+  /** Members that left the server, but have a link up: they can be told things in-band. */
   readonly unreachable: ReadonlySet<NodeId>;
+  /** Members of whom nothing is known since our own signalling was lost: asked in-band meanwhile. */
+  readonly unheard: ReadonlySet<NodeId>;
   readonly leaves: ReadonlySet<NodeId>;
   readonly links: ReadonlyMap<NodeId, Link>;
   readonly troubles: ReadonlyMap<NodeId, Trouble>;
@@ -29,8 +31,6 @@ export interface TopologyState {
   readonly planMs: number;
   /** What the shell was told last. */
   readonly wakeMs: number | null;
-  /** Our own signalling is down: nothing can be asked, nothing is given up. */
-  readonly offline: boolean;
   readonly leaving: boolean;
 }
 
@@ -70,6 +70,7 @@ export const initialTopology = (self: NodeId, config: TopologyConfig): TopologyS
   config,
   ring: [],
   unreachable: new Set(),
+  unheard: new Set(),
   leaves: new Set(),
   links: new Map(),
   troubles: new Map(),
@@ -78,7 +79,6 @@ export const initialTopology = (self: NodeId, config: TopologyConfig): TopologyS
   lastClaim: 0,
   planMs: Number.POSITIVE_INFINITY,
   wakeMs: null,
-  offline: false,
   leaving: false,
 });
 
@@ -123,7 +123,7 @@ export class Draft {
   }
 
   send(to: NodeId, message: LinkMessage): void {
-    if (!this.state.unreachable.has(to)) this.effects.push({ kind: 'send', to, message });
+    this.effects.push({ kind: 'send', to, message });
   }
 
   nextClaim(): number {

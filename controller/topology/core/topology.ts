@@ -5,6 +5,7 @@
  */
 import type { NodeId } from '../../../base/ids.ts';
 import type { Step } from '../../../base/machine.ts';
+import type { LinkMessage, LinkReason, LinkRefusal } from '../../peer-messages.ts';
 import { isWanted, type Link, waitedMs } from './adjacency.ts';
 import { admission } from './admission.ts';
 import { afterBusy, afterFailure, afterLeaving } from './backoff.ts';
@@ -19,7 +20,6 @@ import {
   setUpMs,
 } from './config.ts';
 import type { Random } from './long-distance.ts';
-import type { LinkMessage, LinkReason, LinkRefusal } from './messages.ts';
 import { ask, askAgain, onAnswer, onEnded, onRequest, release, withdraw } from './negotiation.ts';
 import { nextDemands, type TrafficSample } from './on-demand.ts';
 import { type Plan, planLinks } from './plan.ts';
@@ -89,17 +89,16 @@ function seen(draft: Draft, peers: readonly NodeId[], says: readonly NodeId[]): 
   const { state } = draft;
   const ring = withMembers(state.ring, state.self, peers);
   for (const peer of peers) {
-    const isNew = !isMember(state.ring, peer) || state.troubles.get(peer)?.failures === 0;
+    const isKnown = isMember(state.ring, peer) && !state.unheard.has(peer);
+    const isNew = !isKnown || state.troubles.get(peer)?.failures === 0;
     if (isNew) draft.putTrouble(peer, null);
   }
   const unreachable = new Set(state.unreachable);
+  const unheard = new Set(state.unheard);
   const leaves = new Set(state.leaves);
-  for (const peer of peers) {
-    unreachable.delete(peer);
-    leaves.delete(peer);
-  }
+  for (const peer of peers) for (const each of [unreachable, unheard, leaves]) each.delete(peer);
   for (const peer of says) if (isMember(ring, peer)) leaves.add(peer);
-  draft.set({ ring, unreachable, leaves, offline: false });
+  draft.set({ ring, unreachable, unheard, leaves });
   for (const peer of peers) remind(draft, peer);
   draft.planBy(draft.nowMs + settleMs);
 }
@@ -113,7 +112,12 @@ function remind(draft: Draft, peer: NodeId): void {
 }
 
 function lost(draft: Draft, peer: NodeId, reason: 'left' | 'removed' | 'signal-lost'): void {
-  if (reason === 'signal-lost') draft.set({ offline: true });
+  if (reason === 'signal-lost') {
+    // Nothing is known about it, and it can still be asked in-band: it stays what it was.
+    if (!isMember(draft.state.ring, peer)) return;
+    draft.set({ unheard: new Set(draft.state.unheard).add(peer) });
+    return;
+  }
   const link = draft.state.links.get(peer);
   if (reason !== 'removed' && link?.up === true) {
     // Its link stands without the server; it stays a member until that ends too.
@@ -130,11 +134,13 @@ function forget(draft: Draft, peer: NodeId, why: string): void {
   const link = draft.state.links.get(peer);
   if (link !== undefined) draft.put(peer, { ...link, own: null, theirs: null }, why);
   const unreachable = new Set(draft.state.unreachable);
+  const unheard = new Set(draft.state.unheard);
   const leaves = new Set(draft.state.leaves);
   const capped = new Map(draft.state.capped);
-  for (const each of [unreachable, leaves, capped]) each.delete(peer);
+  for (const each of [unreachable, unheard, leaves, capped]) each.delete(peer);
   draft.putTrouble(peer, null);
-  draft.set({ ring: withoutMember(draft.state.ring, peer), unreachable, leaves, capped });
+  const ring = withoutMember(draft.state.ring, peer);
+  draft.set({ ring, unreachable, unheard, leaves, capped });
   draft.planBy(draft.nowMs);
 }
 
@@ -260,7 +266,6 @@ function fail(draft: Draft, peer: NodeId, why: string, random: Random): void {
 function carryOut(draft: Draft): void {
   const { nowMs, random } = draft;
   draft.set({ planMs: nowMs + Math.round(replanMs * (0.75 + random() / 2)) });
-  if (draft.state.offline) return;
   const plan = makePlan(draft);
   closeUnplanned(draft, plan);
   let room = draft.state.config.maxConcurrent - underWay(draft.state.links);

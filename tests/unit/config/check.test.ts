@@ -87,11 +87,28 @@ const cases: readonly (readonly [string, string, string, readonly string[]])[] =
     ['f:2:15: error: Broker.Controllers: has no meaning here: the modules are built in'],
   ],
   [
-    'a key of the original Evio that comes later',
+    'a key of the original Evio that has a successor',
     '"LinkManager"',
-    '"Topology": { "Overlays": { "farm": { "MinSuccessors": 2 } } }, "LinkManager"',
+    '"Topology": { "Overlays": { "farm": { "MaxSuccessors": 2 } } }, "LinkManager"',
+    ['f:7:41: error: Topology.Overlays.farm.MaxSuccessors: is replaced by MinSuccessors'],
+  ],
+  [
+    'a topology that cannot be',
+    '"LinkManager"',
+    '"Topology": { "MaxConcurrentOps": 0, "Overlays": { "farm": { "Role": "hub", "DemandThreshold": "ten", "StaticEdges": ["x"] } } }, "LinkManager"',
     [
-      'f:7:41: error: Topology.Overlays.farm.MinSuccessors: is not supported yet: this release links every member to every other',
+      'f:7:37: error: Topology.MaxConcurrentOps is 0: must be at least 1',
+      'f:7:72: error: Topology.Overlays.farm.Role is "hub": must be "Switch" or "Leaf"',
+      'f:7:98: error: Topology.Overlays.farm.DemandThreshold is "ten": must be a number of bytes, as "10M"',
+      'f:7:121: error: Topology.Overlays.farm.StaticEdges[0] is "x": must be 32 lower-case hex digits',
+    ],
+  ],
+  [
+    'a leaf with more than one uplink',
+    '"LinkManager"',
+    '"Topology": { "Overlays": { "farm": { "Role": "Leaf", "MinSuccessors": 3 } } }, "LinkManager"',
+    [
+      'f:7:57: error: Topology.Overlays.farm.MinSuccessors: is only for Role "Switch": a leaf has its static links or one uplink',
     ],
   ],
   [

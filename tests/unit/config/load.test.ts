@@ -117,6 +117,51 @@ test('settings of an overlay replace the general ones, ignored interfaces add up
   assert.deepEqual([server?.host, server?.port, server?.user], ['2001:db8::1', 5349, 'u']);
 });
 
+test('a topology is taken over, null where its own defaults hold', (t) => {
+  const edge = '0123456789abcdef0123456789abcdef';
+  const of = (Topology: object) => {
+    const file = write(folder(t), { signal: { Password: 'x' }, sections: { Topology } });
+    return loadConfig(file, {}).config.overlays[0]?.topology;
+  };
+  assert.deepEqual(of({}), {
+    minSuccessors: null,
+    maxLongDistance: null,
+    incomingCap: null,
+    staticEdges: [],
+    manual: false,
+    role: 'switch',
+    maxConcurrent: null,
+    maxOnDemand: null,
+    demandBytesPerSecond: null,
+    demandMinAgeMs: null,
+  });
+  const farm = {
+    MinSuccessors: 3,
+    MaxLongDistEdges: 0,
+    MaxIncomingLongDistEdges: 9,
+    MaxOnDemandEdges: 1,
+    DemandThreshold: '20M',
+    DemandMinAge: 60,
+    StaticEdges: [edge, edge],
+    ManualTopology: true,
+    Role: 'Switch',
+  };
+  assert.deepEqual(of({ MaxConcurrentOps: 2, Overlays: { farm } }), {
+    minSuccessors: 3,
+    maxLongDistance: 0,
+    incomingCap: 9,
+    staticEdges: [edge],
+    manual: true,
+    role: 'switch',
+    maxConcurrent: 2,
+    maxOnDemand: 1,
+    demandBytesPerSecond: 2_000_000,
+    demandMinAgeMs: 60_000,
+  });
+  assert.equal(of({ Overlays: { farm: { Role: 'Leaf' } } })?.role, 'leaf');
+  assert.equal(of({ Overlays: { farm: { DemandThreshold: '500' } } })?.demandBytesPerSecond, 50);
+});
+
 test('a secret that cannot be read has its own code and its line', (t) => {
   const file = write(folder(t), { signal: { PasswordFile: 'absent' } });
   assert.equal(

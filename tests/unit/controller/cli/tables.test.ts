@@ -3,6 +3,13 @@
  */
 import assert from 'node:assert/strict';
 import { findPeers, formatPeer, formatPeers } from '../../../../controller/cli/core/peers.ts';
+import {
+  formatLinks,
+  formatPing,
+  formatPingSummary,
+  formatRoutes,
+  formatTrace,
+} from '../../../../controller/cli/core/ring.ts';
 import { formatStatus } from '../../../../controller/cli/core/status.ts';
 import { formatTable, type Screen } from '../../../../controller/cli/core/table.ts';
 import {
@@ -13,7 +20,7 @@ import {
 } from '../../../../controller/cli/core/units.ts';
 import { formatWatchLine } from '../../../../controller/cli/core/watch.ts';
 import { suite } from '../../../support/harness.ts';
-import { sampleStatus } from '../../../support/sample-status.ts';
+import { sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('cli tables');
 
@@ -156,4 +163,71 @@ test('numbers have three digits and a unit', () => {
     '1 h 0 min',
     '1 d 1 h',
   ]);
+});
+
+test('links say why they are there, own ones first', () => {
+  assert.deepEqual(formatLinks(wide, sampleRing.samples.links), [
+    'NAME     ID        REASON                         STATE       SINCE  PATH',
+    'barn-gw  01234567  successor, incoming successor  up      1 min 1 s  direct reflexive 192.0.2.7:4500',
+    'silo     aaaaaaaa  long-distance                  asking        0 s  ring via barn-gw',
+    '         fedcba98  incoming on-demand             down          5 s  -',
+  ]);
+});
+
+test('routes name the next hop and how it was found', () => {
+  assert.deepEqual(formatRoutes(wide, sampleRing.samples.routes), [
+    'NAME     ID        NEXT HOP  HOW',
+    '         fedcba98  -         no way known',
+    'barn-gw  01234567  barn-gw   link',
+    'silo     aaaaaaaa  barn-gw   neighbour of a neighbour',
+  ]);
+  const [overlay] = sampleRing.samples.routes.overlays;
+  assert.ok(overlay);
+  assert.deepEqual(formatRoutes(wide, { overlays: [{ ...overlay, routes: null }] }), [
+    'the tunnel process does not serve: see `evio status`',
+  ]);
+});
+
+test('a ping names path and hops; its summary counts what was lost', () => {
+  const { ping } = sampleRing.samples;
+  const lost = { ...ping, rttMs: null, hops: [] };
+  assert.equal(formatPing(1, ping), '1: silo in 22 ms, ring via barn-gw, through barn-gw');
+  assert.equal(formatPing(2, lost), '2: no answer');
+  assert.equal(
+    formatPingSummary([ping, lost, { ...ping, rttMs: 10.5 }]),
+    '3 sent, 2 answered; least 11 ms, mean 16 ms, most 22 ms',
+  );
+  assert.equal(formatPingSummary([lost]), '1 sent, 0 answered');
+});
+
+test('a trace numbers the hops', () => {
+  const hops = sampleRing.samples.ping.hops.map((hop, n) => ({
+    ...hop,
+    rttMs: n === 0 ? 4 : null,
+  }));
+  assert.deepEqual(formatTrace(wide, hops), [
+    'HOP  NAME     ID            RTT',
+    '  1  barn-gw  01234567  4.00 ms',
+    '  2  silo     aaaaaaaa        -',
+  ]);
+});
+
+test('the status of a ring counts who is reached through others and who is idle', () => {
+  const [overlay] = sampleStatus.overlays;
+  const [first] = overlay?.peers ?? [];
+  assert.ok(overlay && first);
+  const ring = { kind: 'ring', local: '', remote: first.nodeId } as const;
+  const peers = [
+    first,
+    { ...first, name: 'silo', path: ring },
+    { ...first, state: 'idle' as const, path: { kind: 'none' as const, local: '', remote: '' } },
+  ];
+  const lines = formatStatus(wide, { ...sampleStatus, overlays: [{ ...overlay, peers }] }, 0);
+  assert.ok(
+    lines.includes(
+      '  peers       2 of 3 online: 1 direct, 1 ring; 1 idle, reached over the ring when needed',
+    ),
+  );
+  const table = formatPeers(wide, { ...sampleStatus, overlays: [{ ...overlay, peers }] });
+  assert.match(table.join('\n'), /silo .* ring via barn-gw/);
 });

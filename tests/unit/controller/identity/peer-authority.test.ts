@@ -136,7 +136,7 @@ test('a signed body that breaks the schema is refused', async (t) => {
   const { alice, open, seal } = await pair(t);
   const body = bodyOf(seal());
   for (const wrong of [
-    { ...body, version: 2 },
+    { ...body, version: 1 },
     { ...body, extra: 1 },
     { ...body, sequence: 0 },
     { ...body, message: { kind: 'invoke', action: 'reboot' } },
@@ -205,7 +205,7 @@ test('an announcement is refused when key, id, version, time or signature are wr
   assert.match(admit({ node: bob.identity.node }), /its key gives/);
   assert.match(admit({}, bob), /signature is wrong/);
   assert.match(admit({}, alice, 'evio peer message 1\0'), /signature is wrong/);
-  assert.match(admit({ version: 2 }), /speaks version 2 .* this node speaks 1/);
+  assert.match(admit({ version: 1 }), /speaks version 1 .* this node speaks 2/);
   assert.match(admit({ issuedAtMs: startMs + 400_000 }), /400 s ahead/);
   assert.match(admit({ certificate: 'AAAA' }), /not an X.509 certificate/);
   assert.match(admit({ certificate: 'A'.repeat(4_100) }), /malformed: certificate/);

@@ -26,7 +26,7 @@ import { maxWaitingBytes } from '../../../../controller/local-api/line-writer.ts
 import type { Status } from '../../../../controller/local-api/schema.ts';
 import { limits } from '../../../../controller/local-api/server.ts';
 import { suite, type T } from '../../../support/harness.ts';
-import { noTrust, sampleStatus } from '../../../support/sample-status.ts';
+import { noPods, noTrust, sampleRing, sampleStatus } from '../../../support/sample-status.ts';
 
 const test = suite('local api');
 
@@ -60,6 +60,8 @@ async function serve(
     status: async () => makeStatus(),
     version: '1.2.3',
     trust,
+    ring: sampleRing,
+    cni: noPods,
     tap: (signal, see) => {
       taps.add(see);
       tell();
@@ -153,7 +155,9 @@ test('a folder that others may write to is refused', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');
@@ -165,7 +169,9 @@ test('a second controller is refused, and the first goes on', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'already-running');
@@ -185,7 +191,9 @@ test("a dead controller's socket is replaced", async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '2',
+    cni: noPods,
   };
   const options = { runDirectory: path, clock: systemClock, log: silentLogger };
   const api = await createLocalApi(deps, options);
@@ -201,7 +209,9 @@ test('a file that is no socket is not removed', async (t) => {
     status: async () => sampleStatus,
     tap: () => {},
     trust: noTrust,
+    ring: sampleRing,
     version: '',
+    cni: noPods,
   };
   const options = { runDirectory: inner, clock: systemClock, log: silentLogger };
   assert.equal(await codeOf(createLocalApi(deps, options)), 'config.invalid');

@@ -49,6 +49,7 @@ async function stage(t: T): Promise<Stage> {
     caPem: null,
     rosterGroup: null,
     nodeName: 'me',
+    leaf: false,
   };
   const deps = {
     port: bus.port('signal'),
@@ -256,4 +257,62 @@ test('a refused one that has left or is no member any more is not judged again',
   await me.pins.accept({ ...place, from: fresh.identity.node, to: other.identity.node });
   members.rejudge();
   assert.equal(names().filter((name) => name === 'signal.peerSeen').length, 1);
+});
+
+test('a message in-band is heard from a member that is not reachable, once', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.advance({ kind: 'offline' });
+  const message = { kind: 'link-ended' as const, claim: 1, leaving: false };
+  const envelope = bob.authority.seal(overlay, me.identity.node, message);
+  members.receiveInBand(bob.identity.node, envelope);
+  members.receiveInBand(bob.identity.node, envelope);
+  assert.deepEqual(names(), ['signal.peerSeen', 'signal.peerLost', 'signal.messageReceived']);
+  assert.equal(members.counters.receivedInBand, 2);
+  assert.equal(members.counters.refusedMessages, 1, 'the second time it is a replay');
+});
+
+test('what comes in-band is checked like anything: signature, sender, membership, rate', async (t) => {
+  const { me, bob, members, names } = await stage(t);
+  const carol = await makeAuthority(t);
+  members.receivePresence(announce(bob, bobJid));
+  members.receivePresence(announce(carol, carolJid, 'carol'));
+  const message = { kind: 'ended' as const, reason: 'x' };
+  const ofCarol = carol.authority.seal(overlay, me.identity.node, message);
+  members.receiveInBand(bob.identity.node, ofCarol); // over bob's session
+  members.receiveInBand(bob.identity.node, 'garbage');
+  const stranger = await makeAuthority(t);
+  const ofStranger = stranger.authority.seal(overlay, me.identity.node, message);
+  members.receiveInBand(stranger.identity.node, ofStranger);
+  const items = [{ account: 'bob@lab.test', member: false }];
+  members.advance({ kind: 'roster-changed', items });
+  const ofBob = bob.authority.seal(overlay, me.identity.node, message);
+  members.receiveInBand(bob.identity.node, ofBob);
+  assert.ok(!names().includes('signal.messageReceived'));
+  assert.equal(members.counters.refusedMessages, 4);
+  for (let n = 0; n < 300; n += 1) members.receiveInBand(carol.identity.node, 'garbage');
+  assert.ok(members.counters.limitedStanzas > 50);
+});
+
+test('a member that says it is a leaf is seen as one', async (t) => {
+  const { bob, members, published } = await stage(t);
+  const text = bob.authority.announce(overlay, bobJid, 'bob', { leaf: true });
+  members.receivePresence(from(bobJid, announcePresence(text)));
+  const [seen] = published;
+  assert.ok(seen?.name === 'signal.peerSeen' && seen.event.leaf);
+});
+
+test('pod ranges are told as they are announced, and when they are not any more', async (t) => {
+  const { bob, members, published } = await stage(t);
+  const pods = { addresses: ['10.77.0.2'], ranges: ['10.42.2.0/24'] };
+  const say = (what: typeof pods | null): void => {
+    bob.clock.wallMs += 1_000;
+    const text = bob.authority.announce(overlay, bobJid, 'bob', { pods: what });
+    members.receivePresence(from(bobJid, announcePresence(text)));
+  };
+  say(null); // who never had any is not mentioned
+  say(pods);
+  say(null);
+  const told = published.flatMap((e) => (e.name === 'signal.podsAnnounced' ? [e.event.pods] : []));
+  assert.deepEqual(told, [pods, null]);
 });

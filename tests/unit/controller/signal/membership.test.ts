@@ -30,6 +30,7 @@ const announced = (jid: string, n: number, issuedAtMs = 1, name = `n${n}`): Memb
   jid,
   node: node(n),
   name,
+  leaf: false,
   issuedAtMs,
 });
 const unavailable = (jid: string): MembershipInput => ({ kind: 'unavailable', jid });
@@ -42,6 +43,7 @@ const seen = (n: number, account = 'bob@lab.test', name = `n${n}`): MembershipEf
   node: node(n),
   name,
   account,
+  leaf: false,
 });
 const lost = (n: number, reason: 'left' | 'removed' | 'signal-lost'): MembershipEffect => ({
   kind: 'lost',
@@ -165,6 +167,8 @@ test('members and nodes are bounded, and what is beyond is counted', () => {
         account: 'bob@lab.test',
         name: 'x',
         jid: i === 7 ? null : `bob@lab.test/r${i}`,
+        leaf: false,
+        awaited: false,
         issuedAtMs: 1,
       },
     ]),
@@ -176,4 +180,25 @@ test('members and nodes are bounded, and what is beyond is counted', () => {
   const second = nextMembership(first.state, announced(b2, 2));
   assert.deepEqual(second.effects, []);
   assert.equal(second.state.overflow, 1);
+});
+
+test('who does not come back with our own signalling has left meanwhile', () => {
+  const back: readonly MembershipInput[] = [
+    online('bob@lab.test'),
+    announced(b1, 1),
+    announced(b2, 2),
+    { kind: 'offline' },
+    online('bob@lab.test'),
+    announced(b1, 1, 2),
+  ];
+  const settled: MembershipInput = { kind: 'settled' };
+  const { effects } = run([...back, settled, settled]);
+  assert.deepEqual(effects.slice(2), [
+    lost(1, 'signal-lost'),
+    lost(2, 'signal-lost'),
+    seen(1),
+    lost(2, 'left'),
+  ]);
+  const offlineAgain = run([...back, { kind: 'offline' }, settled]);
+  assert.ok(!offlineAgain.effects.some((e) => e.kind === 'lost' && e.reason === 'left'));
 });

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import type { NodeId } from '../../../../../base/ids.ts';
+import type { LinkMessage, LinkReason } from '../../../../../controller/peer-messages.ts';
 import {
   answerMs,
   defaultTopology,
@@ -15,7 +16,6 @@ import {
   setUpMs,
   type TopologyConfig,
 } from '../../../../../controller/topology/core/config.ts';
-import type { LinkMessage, LinkReason } from '../../../../../controller/topology/core/messages.ts';
 import {
   initialTopology,
   type TopologyEffect,

@@ -1,0 +1,187 @@
+/**
+ * Many nodes on one segment without NATs, Prosody beside them: the scene for rings. Owns the wiring
+ * and what is asked of all nodes at once (ring complete, all pairs reached); uses the local API's
+ * sockets, since a CLI per question would cost more than what is measured.
+ *
+ *   pub (10.99.0.1, Prosody) ── br0 ──┬── n1 (10.99.1.1; in the overlay 10.77.1.1)
+ *                                     ├── n2 (10.99.1.2; 10.77.1.2)
+ *                                     └── …
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createClient } from '../../controller/local-api/client.ts';
+import type { LinkStatus, OverlayStatus } from '../../controller/local-api/schema.ts';
+import { type Ca, createCa } from './ca.ts';
+import { createLab, type Lab } from './netns.ts';
+import { type EvioNode, type NodeOptions, startNode } from './node.ts';
+import { type Prosody, startProsody } from './prosody.ts';
+import { type Scope, waitFor } from './scope.ts';
+
+export interface ManyOptions {
+  /** At most 200. */
+  readonly nodes: number;
+  /** Keys of `Topology.Overlays.lab` of a node by its index. */
+  readonly topology?: (index: number) => Readonly<Record<string, unknown>>;
+}
+
+export interface Many {
+  readonly lab: Lab;
+  readonly ca: Ca;
+  readonly prosody: Prosody;
+  /** All of them, started together. */
+  readonly nodes: readonly EvioNode[];
+}
+
+/** Starts them all at once and waits for nothing. */
+export async function startMany(scope: Scope, options: ManyOptions): Promise<Many> {
+  const lab = await createLab(scope);
+  await lab.namespace('pub');
+  await lab.bridge('pub', 'br0', ['10.99.0.1/16']);
+  const numbers = Array.from({ length: options.nodes }, (_, index) => index + 1);
+  for (const n of numbers) {
+    await lab.namespace(`n${n}`);
+    await lab.cable(
+      { ns: 'pub', dev: `p${n}`, bridge: 'br0' },
+      { ns: `n${n}`, dev: 'eth0', addresses: [`10.99.1.${n}/16`] },
+    );
+    lab.hosts(`n${n}`, ['127.0.0.1 localhost']);
+  }
+  const ca = await createCa(join(lab.folder, 'ca'));
+  const users = Object.fromEntries(numbers.map((n) => [`n${n}`, `password-of-n${n}`]));
+  const groups = { lab: Object.keys(users) };
+  const prosody = await startProsody(lab, { ns: 'pub', address: '10.99.0.1', ca, users, groups });
+  const optionsOf = (n: number): NodeOptions => ({
+    ns: `n${n}`,
+    name: `n${n}`,
+    address: `10.77.1.${n}`,
+    prefixLength: 16,
+    xmpp: { ...prosody, password: users[`n${n}`] ?? '', caFile: ca.certFile },
+    config: { Topology: { Overlays: { lab: options.topology?.(n - 1) ?? {} } } },
+  });
+  return { lab, ca, prosody, nodes: numbers.map((n) => startNode(lab, optionsOf(n))) };
+}
+
+const clientOf = (node: EvioNode) => createClient(join(node.folder, 'run', 'controller.sock'));
+
+export async function overlayOf(node: EvioNode): Promise<OverlayStatus & { nodeId: string }> {
+  const { nodeId, overlays } = await clientOf(node).status();
+  const [overlay] = overlays;
+  if (overlay === undefined) throw new Error(`${node.name} is in no overlay`);
+  return { ...overlay, nodeId };
+}
+
+export async function linksOf(node: EvioNode): Promise<readonly LinkStatus[]> {
+  const { overlays } = await clientOf(node).links();
+  return overlays[0]?.links ?? [];
+}
+
+export async function pingPeer(node: EvioNode, peer: string) {
+  const { overlay, peers } = await overlayOf(node);
+  const found = peers.find(({ name }) => name === peer);
+  if (found === undefined) throw new Error(`${node.name} does not know ${peer}`);
+  return clientOf(node).ping({ overlay, peer: found.nodeId, timeoutMs: 4_000 });
+}
+
+/** Waits until every node is signed in; node ids in the order of the nodes. */
+export async function waitOnline(
+  nodes: readonly EvioNode[],
+  timeoutMs: number,
+): Promise<readonly string[]> {
+  const ids: string[] = [];
+  for (const node of nodes) {
+    const online = async (): Promise<string | null> => {
+      if (node.exit !== undefined) throw new Error(`${node.name} ended: ${node.log()}`);
+      const { nodeId, signal } = await overlayOf(node);
+      return signal.state === 'online' ? nodeId : null;
+    };
+    const context = (): string => node.log().slice(-2_000);
+    ids.push(await waitFor(`${node.name} is online`, online, { timeoutMs, stepMs: 250, context }));
+  }
+  return ids;
+}
+
+/** `a > b` where b is one of the next `successors` of a on the ring and their link is not up. */
+export async function ringGaps(
+  nodes: readonly EvioNode[],
+  ids: readonly string[],
+  successors = 2,
+): Promise<readonly string[]> {
+  const links = await Promise.all(nodes.map(linksOf));
+  const ring = nodes
+    .map((node, index) => ({ id: ids[index] ?? '', name: node.name, links: links[index] ?? [] }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const gaps: string[] = [];
+  for (const [at, { name, links: own }] of ring.entries()) {
+    for (let step = 1; step <= Math.min(successors, ring.length - 1); step += 1) {
+      const next = ring[(at + step) % ring.length];
+      if (own.some((link) => link.nodeId === next?.id && link.state === 'up')) continue;
+      gaps.push(`${name} > ${next?.name}`);
+    }
+  }
+  return gaps;
+}
+
+/** `a > b` where no ping of a was answered by b. */
+export async function unreached(lab: Lab, nodes: readonly EvioNode[]): Promise<readonly string[]> {
+  const missed: string[] = [];
+  for (const from of nodes) {
+    const others = nodes.filter((node) => node !== from);
+    const each = 'ping -n -c 1 -W 3 $a >/dev/null 2>&1 || echo $a';
+    const script = `for a in ${others.map((node) => node.address).join(' ')}; do (${each}) & done; wait`;
+    const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 30_000 });
+    for (const address of out.split('\n').filter(Boolean)) {
+      missed.push(`${from.name} > ${others.find((node) => node.address === address)?.name}`);
+    }
+  }
+  return missed;
+}
+
+/** Waits until every node reaches every other; how long that took, milliseconds. */
+export async function waitAllPairs(
+  lab: Lab,
+  nodes: readonly EvioNode[],
+  timeoutMs: number,
+): Promise<number> {
+  const startedMs = performance.now();
+  let last: readonly string[] = [];
+  await waitFor(
+    'every node reaches every other',
+    async () => {
+      last = await unreached(lab, nodes);
+      return last.length === 0;
+    },
+    { timeoutMs, stepMs: 250, context: () => last.slice(0, 40).join(', ') },
+  );
+  return performance.now() - startedMs;
+}
+
+/** CPU seconds and memory of all processes of the nodes, tunnel processes included. */
+export async function costOf(
+  nodes: readonly EvioNode[],
+): Promise<{ readonly cpuSeconds: number; readonly rssMib: readonly number[] }> {
+  const tunnels = await Promise.all(
+    nodes.map(async (node) => (await overlayOf(node)).bridgeProcess.pid ?? 0),
+  );
+  const pids = nodes.map((node, index) => [node.pid, tunnels[index] ?? 0]);
+  const rssMib = pids.map((pair) => pair.reduce((sum, pid) => sum + rssMibOf(pid), 0));
+  return { cpuSeconds: pids.flat().reduce((sum, pid) => sum + cpuSecondsOf(pid), 0), rssMib };
+}
+
+const rssMibOf = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? 0) / 1_024;
+
+/** utime and stime (proc(5)), in ticks of 10 ms. */
+function cpuSecondsOf(pid: number): number {
+  const fields = readProc(pid, 'stat')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100;
+}
+
+function readProc(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return ''; // it has ended
+  }
+}
