@@ -5,6 +5,7 @@
 import { strict as assert } from 'node:assert';
 import { join } from 'node:path';
 import { Mac, NodeId, SessionNonce } from '../../base/ids.ts';
+import { distance } from '../../base/ring.ts';
 import { encodeRingSetup } from '../../tincan-bridge/session/core/ring-setup.ts';
 import { until } from '../support/bridge-pair.ts';
 import { isOwn, numbersOf, type RingBridge, RingLab, testFrame } from '../support/bridge-ring.ts';
@@ -340,3 +341,67 @@ test('what a neighbour makes up costs little and changes nothing', async (t) => 
   const downs = a.told.filter(({ kind }) => kind === 'down');
   assert.deepEqual(downs, []);
 }, 20_000);
+
+test('where nobody in sight leads around a dead node, a way is searched for, within 5 s', async (t) => {
+  // A is nearest to C: it sees nobody that is nearer, so all its ways but look-ahead end at once.
+  const [nearest, ...others] = await identitiesByDistance(6);
+  assert.ok(nearest);
+  const [forA, ...rest] = others;
+  const lab = new RingLab(t);
+  const c = await lab.add('c', { identity: nearest });
+  const a = await lab.add('a', { ...(forA && { identity: forA }) });
+  const [b, d, e, f] = await Promise.all(
+    ['b', 'd', 'e', 'f'].map((name, n) => lab.add(name, { ...(rest[n] && { identity: rest[n] }) })),
+  );
+  assert.ok(b && d && e && f);
+  lab.cut(a, c);
+  await lab.members([a, b, c, d, e, f]);
+  for (const [x, y] of [
+    [a, b],
+    [b, c],
+    [a, d],
+    [d, e],
+    [e, f],
+    [f, c],
+  ] as const) {
+    await lab.link(x, y);
+  }
+  const made = { lab, a, b, c };
+  await acquainted(t, made);
+  assert.equal((await a.session(c.id))?.path.remote, b.id);
+  await b.crash();
+  const lostMs = performance.now();
+  let n = 10_000;
+  const back = async (): Promise<boolean> => {
+    inject(a, testFrame(macC, macA, n++));
+    inject(c, testFrame(macA, macC, n++));
+    return [a, c].every(({ frames }) => numbersOf(frames).some((x) => x > 10_000));
+  };
+  const crossed = [a, c].map(({ frames }) => frames.length);
+  await until(
+    t,
+    'both directions, the long way round',
+    async () => {
+      await back();
+      return [a, c].every(({ frames }, i) => frames.length > (crossed[i] ?? 0) + 3);
+    },
+    12_000,
+  );
+  const backMs = performance.now() - lostMs;
+  process.stdout.write(`by a search after ${Math.round(backMs)} ms\n`);
+  assert.ok(backMs < 6_000);
+  assert.deepEqual(
+    a.told.filter(({ kind, peer }) => kind === 'down' && peer === c.id),
+    [],
+  );
+}, 40_000);
+
+/** The first, and the others by their distance to it. */
+async function identitiesByDistance(count: number): Promise<TestIdentity[]> {
+  const made: TestIdentity[] = [];
+  for (let n = 0; n < count; n += 1) made.push(await newIdentity(`n${n}`));
+  const [first, ...others] = made;
+  if (first === undefined) return [];
+  const to = ({ nodeId }: TestIdentity): bigint => distance(nodeId, first.nodeId);
+  return [first, ...others.sort((x, y) => (to(x) < to(y) ? -1 : 1))];
+}

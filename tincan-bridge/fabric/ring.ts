@@ -201,9 +201,10 @@ export class Ring implements RingPort {
     return { via, session: hop.number, ttl, maxFrameBytes: hop.maxFrameBytes };
   }
 
-  seek(peer: NodeId): void {
+  seek(peer: NodeId, anew = false): void {
     const nowMs = this.#deps.clock.now();
-    if (!this.isMember(peer) || this.#fabric.near.has(peer) || this.way(peer) !== null) return;
+    if (!this.isMember(peer) || this.#fabric.near.has(peer)) return;
+    if (!anew && this.way(peer) !== null) return;
     const effects = this.#fabric.router.search(peer, nowMs);
     for (const effect of effects) {
       if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });

@@ -27,7 +27,7 @@ import {
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { drainMs, earlyMs } from './core/timers.ts';
+import { drainMs, earlyMs, seekAgainMs } from './core/timers.ts';
 import { KeyExchange } from './key-exchange.ts';
 import { MessageBox } from './message-box.ts';
 import { OverlayPings, type Pinged } from './overlay-ping.ts';
@@ -70,6 +70,7 @@ export class PeerSession {
   #linked = false;
   #drain = new AbortController();
   #releasing = false;
+  #soughtMs = Number.NEGATIVE_INFINITY;
   /** A description that came in-band before the link was wanted here. */
   #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
   #payload: { readonly bytes: number; readonly atMs: number };
@@ -163,6 +164,10 @@ export class PeerSession {
   waysChanged(): void {
     const number = this.#currentNumber();
     if (this.#associations.follow(number)) this.#followed(number);
+    // Nobody in sight leads there any more: only a search finds a way around.
+    else if (number !== null && this.#associations.isOnRing(number)) {
+      this.#deps.ring.seek(this.peer);
+    }
     const { link, ring, wanted } = this.#state;
     const settled =
       link.kind === 'up'
@@ -677,10 +682,21 @@ export class PeerSession {
       this.#traffic.sample(counters, clock.now());
       this.#probe.tick(counters.sentBytes, counters.sendErrors);
     }
+    if (id === 'tick') this.#seekWhenSilent();
     // Beside an attempt that takes long the ring is tried: a way may have to be searched for.
     if ((id === 'repeat' || id === 'pause') && !this.isUp) this.#deps.ring.seek(this.peer);
     const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
     this.#input({ kind: 'timer', id, heardAgoMs: counters?.receivedAgoMs ?? -1, usedBytes });
+  }
+
+  /** A path in doubt, its own or one over the ring: a way is searched for, whatever seems to lead there. */
+  #seekWhenSilent(): void {
+    const { link } = this.#state;
+    const nowMs = this.#deps.clock.now();
+    if (link.kind === 'down' || link.suspectSinceMs === null) return;
+    if (nowMs - this.#soughtMs < seekAgainMs) return;
+    this.#soughtMs = nowMs;
+    this.#deps.ring.seek(this.peer, link.path === 'ring');
   }
 
   /** The association that a timer is about. */

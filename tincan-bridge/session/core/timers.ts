@@ -125,3 +125,6 @@ export const ringKeepMs = 60_000;
 
 /** A description that came before the link was wanted here: as long as its attempt may live. */
 export const earlyMs = 30_000;
+
+/** While a path is in doubt a way over the ring is searched for this often; a search reaches far in 2 s. */
+export const seekAgainMs = 3_000;
