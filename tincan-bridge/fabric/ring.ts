@@ -43,6 +43,8 @@ export interface RingDeps {
   ) => { readonly number: SessionNumber; readonly maxFrameBytes: number } | null;
   /** A flooded frame that came for this node. */
   readonly deliver: (origin: NodeId, frame: Frame) => void;
+  /** A flooded frame of this node did not go everywhere: at most `fits` bytes do. */
+  readonly onTooBig: (frame: Uint8Array, fits: number) => void;
   /** Next hops may be others now. */
   readonly onWaysChanged: () => void;
   /** A trace that ends here. */
@@ -152,22 +154,10 @@ export class Ring implements RingPort {
     this.#run(this.#fabric.flood(from, { header, payload }, this.#deps.clock.now()));
   }
 
-  /**
-   * A complete frame of this node for everybody. Returns the largest frame that would have gone
-   * everywhere when this one did not, else null.
-   */
-  broadcast(bytes: Uint8Array): number | null {
+  /** A complete frame of this node for everybody. */
+  broadcast(bytes: Uint8Array): void {
     const payload: Frame = { bytes, offload: null };
-    const nowMs = this.#deps.clock.now();
-    let fits: number | null = null;
-    const effects = this.#fabric.broadcast(payload, nowMs);
-    for (const effect of effects) {
-      const less = effect.kind === 'flood' ? this.#sendFlood(effect.to, effect.flood) : null;
-      if (effect.kind !== 'flood') this.#one(effect);
-      if (less !== null) fits = Math.min(fits ?? less, less);
-    }
-    this.#settle();
-    return fits;
+    this.#run(this.#fabric.broadcast(payload, this.#deps.clock.now()));
   }
 
   /** An envelope that came over the session of `from`, for another node. */
@@ -356,26 +346,26 @@ export class Ring implements RingPort {
       this.#deps.datapath.sendFrame(hop.number, 'control', { bytes, offload: null });
   }
 
-  /** Null: sent. A frame too large for header and path goes bare to a neighbour that need not spread it. */
-  #sendFlood(to: NodeId, { header, payload }: Flood<Frame>): number | null {
+  /** A frame too large for header and path goes bare to a neighbour that need not spread it. */
+  #sendFlood(to: NodeId, { header, payload }: Flood<Frame>): void {
     const { datapath, session, self } = this.#deps;
     const hop = session(to);
     if (hop === null) {
       this.#counts.floodsUnsent += 1;
-      return null;
+      return;
     }
     const { bytes, offload } = payload;
     const fits = hop.maxFrameBytes - floodHeaderBytes;
     if (bytes.length <= fits) {
       const flooded = { bytes: encodeFlood(header, bytes), offload };
       if (!datapath.sendFrame(hop.number, 'flood', flooded)) this.#counts.floodsUnsent += 1;
-      return null;
+      return;
     }
     const { origin, target, bound } = header;
     const isLast = origin === self && target === to && this.#fabric.flooder.isEmpty(to, bound);
-    if (isLast && datapath.sendFrame(hop.number, 'ethernet', payload)) return null;
+    if (isLast && datapath.sendFrame(hop.number, 'ethernet', payload)) return;
     this.#counts.floodsTooBig += 1;
-    return fits;
+    if (origin === self) this.#deps.onTooBig(bytes, fits);
   }
 
   /** After anything that may have changed a way or a time. */

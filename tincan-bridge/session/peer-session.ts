@@ -102,7 +102,13 @@ export class PeerSession {
       this.#sendControl(this.#currentNumber(), payload);
     const { clock } = deps;
     const { signal } = this.#life;
-    this.#messages = new MessageBox({ clock, signal, send, onMessage: events.onMessage });
+    this.#messages = new MessageBox({
+      clock,
+      signal,
+      need: () => this.need(),
+      send,
+      onMessage: events.onMessage,
+    });
     this.#overlayPings = new OverlayPings({
       clock,
       signal,
@@ -185,7 +191,6 @@ export class PeerSession {
 
   /** Hands a message to the peer's controller; false when it has not said in time that it has it. */
   sendMessage(body: string): Promise<boolean> {
-    this.need();
     return this.#messages.send(body);
   }
 
