@@ -14,8 +14,8 @@ import {
   cniPlugin,
   evioImage,
   judge,
-  needsImage,
   needsHelm,
+  needsImage,
   needsKubernetes,
 } from '../support/kubernetes/judges.ts';
 import { checkKubectl, checkMtu, checkPodToPod, deploy } from '../support/kubernetes/workload.ts';
