@@ -10,7 +10,6 @@ import { Lifecycle } from '../base/lifecycle.ts';
 import type { Logger } from '../base/log.ts';
 import type { Datapath, DatapathOptions, SessionNumber, Upcall } from './datapath/datapath.ts';
 import type { Handshake, HandshakeOptions } from './datapath/handshake.ts';
-import { type Budget, fullBudget, spend } from './fabric/core/budget.ts';
 import type { EnvelopeUpcall } from './fabric/ring.ts';
 import { Switch } from './fabric/switch.ts';
 import { DatagramRouter } from './ice/router.ts';
@@ -21,25 +20,17 @@ import { noPath } from './session/associations.ts';
 import { initialMtu, type MtuState, nextMtu } from './session/core/mtu.ts';
 import { decodeRingSetup } from './session/core/ring-setup.ts';
 import { defaultRekeyRules } from './session/core/session-state.ts';
-import { ringIdleMs, ringKeepMs } from './session/core/timers.ts';
+import { ringKeepMs } from './session/core/timers.ts';
 import { type PeerTrust, peerProblem, readTrust } from './session/peer-certificate.ts';
 import { PeerSession } from './session/peer-session.ts';
 import type { SessionDeps, SessionEvents } from './session/session-contract.ts';
+import { SessionBook } from './session-book.ts';
 
-/** Sessions of one tunnel: a full mesh of the largest overlay that the fabric floods. */
-const maxSessions = 4_096;
 /** Stations that `status` lists. */
 const maxListed = 1_024;
 /** Transitions that `status` tells of all sessions together, and of one at least and at most. */
 const maxTold = { all: 2_000, least: 4, most: 64 } as const;
 
-/** Sessions that nobody asked for, over the ring alone: each costs keys and a ping now and then. */
-const maxRingSessions = 512;
-/** One that carried nothing for this long gives way to a new one. */
-const ringEvictMs = 10_000;
-/** Handshakes over the ring at once, and begun in a while: each costs some milliseconds. */
-const maxRingHandshakes = 32;
-const handshakeBudget = { perSecond: 40, burst: 80 } as const;
 /** How often sessions that nobody needs any more are looked for. */
 const sweepMs = 5_000;
 /** Messages to peers that wait for an answer. */
@@ -119,7 +110,7 @@ class Tunnel {
   readonly #router = new DatagramRouter();
   readonly #datapath: Datapath;
   readonly #switch: Switch;
-  readonly #sessions = new Map<NodeId, PeerSession>();
+  readonly #book: SessionBook;
   readonly #byNumber = new Map<SessionNumber, PeerSession>();
   readonly #sessionDeps: SessionDeps;
   readonly #counts = {
@@ -127,11 +118,7 @@ class Tunnel {
     lateControls: 0,
     lateFloods: 0,
     envelopesUnreadable: 0,
-    ringSessionsRefused: 0,
-    ringSessionsIdle: 0,
-    ringHandshakesRefused: 0,
   };
-  #handshakes: Budget;
   readonly #overlay: OverlayId;
   #settings: Settings;
   #trust: PeerTrust | null;
@@ -154,25 +141,32 @@ class Tunnel {
     const onUpcalls = (upcalls: readonly Upcall[]): void => this.#answer(upcalls);
     this.#datapath = deps.createDatapath({ tap, offload, nodeId, onUpcalls });
     this.#parts.add('datapath', 1_000, () => this.#datapath.close());
-    this.#handshakes = fullBudget(handshakeBudget, deps.clock.now());
+    this.#book = new SessionBook({
+      clock: deps.clock,
+      log: this.#log,
+      me: nodeId,
+      isMember: (node) => this.#switch.ring.isMember(node),
+      create: (peer, wanted) =>
+        new PeerSession(peer, wanted, this.#sessionDeps, this.#eventsOf(peer)),
+    });
     this.#switch = new Switch({
       datapath: this.#datapath,
       clock: deps.clock,
       signal: this.#life.signal,
       self: nodeId,
       transit: params.transit,
-      onNeeded: (node) => this.#overRing(node)?.need(),
+      onNeeded: (node) => this.#book.overRing(node)?.need(),
       onNarrow: () => this.#lookAtMtu(),
       onWaysChanged: () => {
-        for (const session of this.#sessions.values()) session.waysChanged();
+        for (const session of this.#book.all) session.waysChanged();
       },
       onTraced: ({ origin, number, hops }) => {
-        this.#sessions.get(origin)?.answerTrace(number, hops);
+        this.#book.get(origin)?.answerTrace(number, hops);
       },
-      admits: () => this.#admitsHandshake(),
+      admits: () => this.#book.admitsHandshake(),
     });
     this.#parts.add('timers', 100, () => this.#life.abort());
-    this.#parts.add('sessions', 1_000, () => this.#endSessions());
+    this.#parts.add('sessions', 1_000, () => this.#book.close('the tunnel is closed'));
     this.#sessionDeps = {
       me: nodeId,
       certificate,
@@ -192,7 +186,7 @@ class Tunnel {
       keyLog: (line) => this.#keyLog(keyLogFile, line),
     };
     if (deps.kernelEvents !== undefined) this.#watch(deps.kernelEvents);
-    every(deps.clock, sweepMs, this.#life.signal, () => this.#sweep());
+    every(deps.clock, sweepMs, this.#life.signal, () => this.#book.sweep());
     this.#log.info('tunnel open', { device: tap, nodeId, mtu: this.#mtu.mtu });
   }
 
@@ -207,23 +201,18 @@ class Tunnel {
 
   setTrust(anchors: TrustAnchors | null): Nothing {
     this.#trust = readAnchors(this.#overlay, anchors);
-    for (const session of this.#sessions.values()) session.trustChanged();
+    for (const session of this.#book.all) session.trustChanged();
     return {};
   }
 
   connect(peer: NodeId): Nothing {
-    const known = this.#sessions.get(peer);
-    if (known === undefined && this.#sessions.size >= maxSessions) {
-      throw new EvioError('request.invalid', `${maxSessions} sessions are wanted already`);
-    }
-    if (peer === this.#sessionDeps.me) throw new EvioError('request.invalid', 'peer is this node');
-    (known ?? this.#add(peer, true)).connect();
+    this.#book.wanted(peer).connect();
     return {};
   }
 
   /** What is on its way still arrives; then it ends, unless frames flowed and the ring carries it on. */
   disconnect(peer: NodeId, reason: string): Nothing {
-    const session = this.#sessions.get(peer);
+    const session = this.#book.get(peer);
     if (session?.isWanted !== true) return {};
     const used = session.payloadBytes > 0 && session.payloadAgoMs() < ringKeepMs;
     session.release(reason, used && this.#switch.ring.isMember(peer));
@@ -233,21 +222,21 @@ class Tunnel {
   setMembers({ members, leaves }: Params<'setMembers'>): Nothing {
     const { ring } = this.#switch;
     ring.setMembers(members, leaves);
-    for (const [peer, session] of [...this.#sessions]) {
-      if (!session.isWanted && !ring.isMember(peer)) this.#end(peer, 'it is no member any more');
+    for (const { peer, isWanted } of this.#book.all) {
+      if (!isWanted && !ring.isMember(peer)) this.#book.end(peer, 'it is no member any more');
     }
     return {};
   }
 
   async sendMessage(peer: NodeId, body: string): Promise<Result<'sendMessage'>> {
     let waiting = 0;
-    for (const session of this.#sessions.values()) waiting += session.waitingMessages;
-    const session = waiting < maxMessages ? this.#overRing(peer) : null;
+    for (const session of this.#book.all) waiting += session.waitingMessages;
+    const session = waiting < maxMessages ? this.#book.overRing(peer) : null;
     return { sent: session !== null && (await session.sendMessage(body)) };
   }
 
   async ping(peer: NodeId, timeoutMs: number): Promise<Result<'ping'>> {
-    const session = this.#overRing(peer);
+    const session = this.#book.overRing(peer);
     if (session === null) return { rttMs: null, path: noPath, hops: [] };
     const { rttMs, path, hops } = await session.ping(timeoutMs);
     return {
@@ -258,11 +247,7 @@ class Tunnel {
   }
 
   traffic(): Result<'traffic'> {
-    const each = ([peer, { payloadBytes: bytes }]: readonly [NodeId, PeerSession]) => ({
-      peer,
-      bytes,
-    });
-    return { peers: [...this.#sessions].map(each) };
+    return { peers: this.#book.all.map(({ peer, payloadBytes: bytes }) => ({ peer, bytes })) };
   }
 
   routes(): Result<'routes'> {
@@ -281,8 +266,8 @@ class Tunnel {
 
   status(): Result<'status'> {
     const { all, least, most } = maxTold;
-    const told = Math.min(most, Math.max(least, Math.floor(all / this.#sessions.size)));
-    const sessions = [...this.#sessions.values()];
+    const sessions = this.#book.all;
+    const told = Math.min(most, Math.max(least, Math.floor(all / sessions.length)));
     return {
       mtu: this.mtu,
       sessions: sessions.map((session) => session.status(told)),
@@ -290,6 +275,7 @@ class Tunnel {
         ...this.#datapath.counters(),
         ...this.#switch.counters(),
         ...this.#counts,
+        ...this.#book.counts,
         associations: this.#byNumber.size,
         ringSessions: sessions.filter(({ isWanted }) => !isWanted).length,
         rekeys: sessions.reduce((sum, { rekeys }) => sum + rekeys, 0),
@@ -314,81 +300,18 @@ class Tunnel {
       kernelEvents,
       ignoredInterfaces: () => this.#settings.ignoredInterfaces,
       onChanged: () => {
-        this.#log.info('the network of this host changed', { count: this.#sessions.size });
+        this.#log.info('the network of this host changed', { count: this.#book.all.length });
         // First: the signalling has to know before it is given descriptions to carry.
         this.#deps.notify('networkChanged', {});
-        for (const session of this.#sessions.values()) session.networkChanged();
+        for (const session of this.#book.all) session.networkChanged();
       },
     });
   }
 
   #known(peer: NodeId): PeerSession {
-    const session = this.#sessions.get(peer);
+    const session = this.#book.get(peer);
     if (session?.isWanted === true) return session;
     throw new EvioError('bridge.unknown-peer', `no session with ${peer} is wanted`);
-  }
-
-  #add(peer: NodeId, wanted: boolean): PeerSession {
-    const session = new PeerSession(peer, wanted, this.#sessionDeps, this.#eventsOf(peer));
-    this.#sessions.set(peer, session);
-    return session;
-  }
-
-  /** The session with a node, made over the ring if there is none; null: no member, or no room. */
-  #overRing(peer: NodeId): PeerSession | null {
-    const known = this.#sessions.get(peer);
-    if (known !== undefined) return known;
-    if (!this.#switch.ring.isMember(peer) || peer === this.#sessionDeps.me) return null;
-    if (!this.#hasRoom()) {
-      this.#counts.ringSessionsRefused += 1;
-      return null;
-    }
-    return this.#add(peer, false);
-  }
-
-  /** The one that was of no use for the longest gives way. */
-  #hasRoom(): boolean {
-    const ring = [...this.#sessions].filter(([, session]) => !session.isWanted);
-    if (ring.length < maxRingSessions && this.#sessions.size < maxSessions) return true;
-    let idlest: readonly [NodeId, number] | null = null;
-    for (const [peer, session] of ring) {
-      const agoMs = session.payloadAgoMs();
-      if (agoMs > (idlest?.[1] ?? ringEvictMs)) idlest = [peer, agoMs];
-    }
-    if (idlest === null) return false;
-    this.#counts.ringSessionsIdle += 1;
-    this.#end(idlest[0], 'others need the room');
-    return true;
-  }
-
-  #admitsHandshake(): boolean {
-    let running = 0;
-    for (const session of this.#sessions.values()) if (session.isSettingUpOverRing) running += 1;
-    const { budget, allowed } = spend(this.#handshakes, this.#deps.clock.now());
-    this.#handshakes = budget;
-    if (allowed && running <= maxRingHandshakes) return true;
-    this.#counts.ringHandshakesRefused += 1;
-    return false;
-  }
-
-  #end(peer: NodeId, reason: string): void {
-    const session = this.#sessions.get(peer);
-    this.#sessions.delete(peer);
-    session?.close(reason).catch((error: unknown) => {
-      this.#log.warn('session did not close cleanly', { peer, error: messageOf(error) });
-    });
-  }
-
-  /** Sessions over the ring alone that are of no use any more. */
-  #sweep(): void {
-    for (const [peer, session] of [...this.#sessions]) {
-      if (session.isWanted || session.isReleasing) continue;
-      if (session.isIdle) this.#end(peer, 'idle');
-      else if (session.isUp && session.payloadAgoMs() >= ringIdleMs) {
-        this.#counts.ringSessionsIdle += 1;
-        this.#end(peer, 'idle');
-      }
-    }
   }
 
   /** Numbers of sessions are not reused: a late upcall must not meet another session. */
@@ -402,7 +325,7 @@ class Tunnel {
     return {
       onDescription: (description) => notify('description', { peer, description }),
       onInstalled: (number) => {
-        const session = this.#sessions.get(peer);
+        const session = this.#book.get(peer);
         if (session !== undefined) this.#byNumber.set(number, session);
       },
       onUsed: (number, maxFrameBytes, settled) => {
@@ -422,7 +345,7 @@ class Tunnel {
         else this.#switch.ring.linkDown(peer);
       },
       onMessage: (body) => notify('message', { peer, body }),
-      onUnused: (reason) => this.#end(peer, reason),
+      onUnused: (reason) => this.#book.end(peer, reason),
     };
   }
 
@@ -499,17 +422,11 @@ class Tunnel {
     const { source, bytes } = upcall;
     const setup = decodeRingSetup(bytes);
     const isRecord = bytes[0] === applicationData;
-    const session = setup !== null || isRecord ? this.#overRing(source) : null;
+    const session = setup !== null || isRecord ? this.#book.overRing(source) : null;
     if (session === null) this.#counts.envelopesUnreadable += 1;
     else if (setup !== null) session.ringDatagram(setup);
     // The source has keys that we do not have (any more): new ones are made.
     else if (!session.isUp) session.need();
-  }
-
-  async #endSessions(): Promise<void> {
-    const sessions = [...this.#sessions.values()];
-    this.#sessions.clear();
-    await Promise.all(sessions.map((session) => session.close('the tunnel is closed')));
   }
 
   #keyLog(file: string | null, line: string): void {

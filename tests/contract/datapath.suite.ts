@@ -357,6 +357,27 @@ export function datapathSuite(name: string, why: string | null, make: MakeNode):
     assert.equal(r.datapath.counters().relayed, 2);
     assert.deepEqual([r.frames, r.upcalls], [[], []]);
     assert.equal(b.datapath.sessionCounters(9)?.receivedFrames, 1);
+    const payload = [a, b].map(({ datapath }) => {
+      const { sentPayloadBytes = 0, receivedPayloadBytes = 0 } = datapath.sessionCounters(9) ?? {};
+      return [sentPayloadBytes, receivedPayloadBytes];
+    });
+    assert.deepEqual(payload, [
+      [1000, 90],
+      [90, 1000],
+    ]);
+    const hop = r.datapath.sessionCounters(2);
+    assert.ok((hop?.receivedBytes ?? 0) > 1000, 'what is carried for others');
+    assert.deepEqual([hop?.sentPayloadBytes, hop?.receivedPayloadBytes], [0, 0]);
+  });
+
+  test('a relay that leads back to where the envelope came from is not followed', async (t) => {
+    const [a, b] = await pair(t);
+    const r = await make(t, id(2));
+    ring(a, r, b);
+    r.datapath.setRelay(id(1), 2); // stale: it leads to A
+    a.datapath.sendEnvelope(2, id(0), id(1), 5, Uint8Array.of(22, 1));
+    await until('it comes up', () => r.upcalls.length === 1);
+    assert.deepEqual([r.upcalls[0]?.kind, a.upcalls.length], ['envelope', 0]);
   });
 
   test('envelopes: no relay goes up, used-up ttl is counted, ours goes up', async (t) => {

@@ -119,7 +119,7 @@ test('no input crashes the machine, and its effects always balance', () => {
             if (effect.kind === 'pair-ice') assert.ok(ices.has(effect.own), 'paired what is gone');
             if (effect.kind === 'install') {
               installed.add(effect.number);
-              ices.delete(effect.own); // from now on it lives and ends with its association
+              if (effect.own !== effect.rekey) ices.delete(effect.own); // from now on it lives and ends with its association
             }
             if (effect.kind === 'use') {
               assert.ok(installed.has(effect.number), 'used before it was installed');

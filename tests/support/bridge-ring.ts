@@ -52,6 +52,8 @@ export class RingLab {
   signalling = true;
   /** Share of all datagrams that is lost. */
   loss = 0;
+  /** Milliseconds that the clocks of all are ahead of the real one. */
+  aheadMs = 0;
 
   constructor(t: T) {
     this.#t = t;
@@ -97,10 +99,10 @@ export class RingLab {
         return made;
       },
       createHandshake,
-      preferChaCha: false,
-      clock: systemClock,
+      clock: { ...systemClock, now: () => systemClock.now() + this.aheadMs },
       log: silentLogger,
       loopback: true,
+      preferChaCha: false,
       onClosed: () => {},
       notify: (what, body) => this.#notified(self, what, body),
     });

@@ -16,13 +16,16 @@ import { decodeFlood, encodeFlood, floodHeaderBytes } from './core/flood-codec.t
 import { decodeRingControl, encodeRingControl } from './core/ring-control.ts';
 import { type Effects, type FabricEffect, RingFabric } from './core/ring-fabric.ts';
 import { decodeTrace, encodeTrace, passTrace, type Trace, traceBudget } from './core/trace.ts';
+import { RelayTable } from './relay-table.ts';
 
-/** Entries of the relay table; the oldest gives way. */
-const maxRelays = 8_192;
 /** Ways grow old without a word: what was derived from them is looked at again. */
 const refreshMs = 30_000;
 /** Floods that one neighbour may bring: all that the storm budgets of a large overlay let through. */
 const floodsOfNeighbour = { perSecond: 4_000, burst: 8_000 } as const;
+/** Envelopes that one neighbour may bring up: each first one writes the entry that spares the others. */
+const envelopesOfNeighbour = { perSecond: 2_000, burst: 4_000 } as const;
+/** Lists of neighbours: a change is told twice, and changes come in runs. */
+const listsOfNeighbour = { perSecond: 5, burst: 50 } as const;
 /** Envelopes for nodes that are no members as far as is known here: our list may lag behind. */
 const strangersBudget = { perSecond: 200, burst: 400 } as const;
 
@@ -40,6 +43,8 @@ export interface RingDeps {
   ) => { readonly number: SessionNumber; readonly maxFrameBytes: number } | null;
   /** A flooded frame that came for this node. */
   readonly deliver: (origin: NodeId, frame: Frame) => void;
+  /** A flooded frame of this node did not go everywhere: at most `fits` bytes do. */
+  readonly onTooBig: (frame: Uint8Array, fits: number) => void;
   /** Next hops may be others now. */
   readonly onWaysChanged: () => void;
   /** A trace that ends here. */
@@ -50,14 +55,15 @@ export interface RingDeps {
 
 interface Budgets {
   floods: Budget;
+  envelopes: Budget;
+  lists: Budget;
   traces: Budget;
 }
 
 export class Ring implements RingPort {
   readonly #deps: RingDeps;
   readonly #fabric: RingFabric<Frame>;
-  /** Destination → next hop, as in the datapath. */
-  readonly #relays = new Map<NodeId, NodeId>();
+  readonly #relays: RelayTable;
   readonly #budgets = new Map<NodeId, Budgets>();
   /** Of all that are no neighbours: of a link that closes, something comes still. */
   readonly #others: Budgets;
@@ -66,6 +72,7 @@ export class Ring implements RingPort {
     floodsTooBig: 0,
     floodsRefused: 0,
     floodsMalformed: 0,
+    listsRefused: 0,
     ringControlsUnknown: 0,
     envelopesForwarded: 0,
     envelopesDropped: 0,
@@ -85,6 +92,7 @@ export class Ring implements RingPort {
   constructor(deps: RingDeps) {
     this.#deps = deps;
     const { self, transit, clock, signal } = deps;
+    this.#relays = new RelayTable(deps.datapath);
     const random32 = (): number => randomBytes(4).readUInt32BE();
     this.#fabric = new RingFabric({ self, transit, random32 });
     this.#strangers = fullBudget(strangersBudget, clock.now());
@@ -119,6 +127,10 @@ export class Ring implements RingPort {
   control(from: NodeId, bytes: Uint8Array): void {
     const control = decodeRingControl(bytes);
     if (control !== null) {
+      if (control.kind === 'neighbours' && !this.#mayBring(from, 'lists')) {
+        this.#counts.listsRefused += 1;
+        return;
+      }
       this.#run(this.#fabric.control(from, control, this.#deps.clock.now()));
       return;
     }
@@ -142,29 +154,17 @@ export class Ring implements RingPort {
     this.#run(this.#fabric.flood(from, { header, payload }, this.#deps.clock.now()));
   }
 
-  /**
-   * A complete frame of this node for everybody. Returns the largest frame that would have gone
-   * everywhere when this one did not, else null.
-   */
-  broadcast(bytes: Uint8Array): number | null {
+  /** A complete frame of this node for everybody. */
+  broadcast(bytes: Uint8Array): void {
     const payload: Frame = { bytes, offload: null };
-    const nowMs = this.#deps.clock.now();
-    let fits: number | null = null;
-    const effects = this.#fabric.broadcast(payload, nowMs);
-    for (const effect of effects) {
-      const less = effect.kind === 'flood' ? this.#sendFlood(effect.to, effect.flood) : null;
-      if (effect.kind !== 'flood') this.#one(effect);
-      if (less !== null) fits = Math.min(fits ?? less, less);
-    }
-    this.#settle();
-    return fits;
+    this.#run(this.#fabric.broadcast(payload, this.#deps.clock.now()));
   }
 
   /** An envelope that came over the session of `from`, for another node. */
   forward(from: NodeId, { source, destination, ttl, bytes }: EnvelopeUpcall): void {
     const { self, transit, clock } = this.#deps;
     const nowMs = clock.now();
-    if (!transit || source === self) {
+    if (!transit || source === self || !this.#mayBring(from, 'envelopes')) {
       if (transit) this.#counts.envelopesDropped += 1;
       else this.#counts.notTransit += 1;
       return;
@@ -175,13 +175,14 @@ export class Ring implements RingPort {
     }
     const next = this.#fabric.envelope({ source, destination, ttl }, from, nowMs);
     this.#carry(next.via, source, destination, next.ttl, bytes);
-    if (next.via !== null) this.#setRelay(destination, next.via);
+    const hop = next.via === null ? null : this.#deps.session(next.via);
+    if (next.via !== null && hop !== null) this.#relays.set(destination, next.via, hop.number);
     this.#run(next.effects);
   }
 
   way(peer: NodeId): RingWay | null {
     const { clock, session, self } = this.#deps;
-    if (peer === self || this.#fabric.near.has(peer)) return null;
+    if (peer === self || this.#fabric.near.has(peer) || !this.isMember(peer)) return null;
     const nowMs = clock.now();
     const via = this.#fabric.router.next(peer, null, nowMs);
     const hop = via === null ? null : session(via);
@@ -190,9 +191,10 @@ export class Ring implements RingPort {
     return { via, session: hop.number, ttl, maxFrameBytes: hop.maxFrameBytes };
   }
 
-  seek(peer: NodeId): void {
+  seek(peer: NodeId, anew = false): void {
     const nowMs = this.#deps.clock.now();
-    if (this.#fabric.near.has(peer) || this.way(peer) !== null) return;
+    if (!this.isMember(peer) || this.#fabric.near.has(peer)) return;
+    if (!anew && this.way(peer) !== null) return;
     const effects = this.#fabric.router.search(peer, nowMs);
     for (const effect of effects) {
       if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });
@@ -307,21 +309,6 @@ export class Ring implements RingPort {
     return sent;
   }
 
-  /** Spares the next upcall; an entry that stands is left, whoever the frame came from. */
-  #setRelay(destination: NodeId, via: NodeId): void {
-    const hop = this.#deps.session(via);
-    if (hop === null || this.#relays.has(destination)) return;
-    this.#deps.datapath.setRelay(destination, hop.number);
-    this.#relays.set(destination, via);
-    const [oldest] = this.#relays.keys();
-    if (this.#relays.size > maxRelays && oldest !== undefined) this.#removeRelay(oldest);
-  }
-
-  #removeRelay(destination: NodeId): void {
-    this.#relays.delete(destination);
-    this.#deps.datapath.removeRelay(destination);
-  }
-
   #mayBring(from: NodeId, what: keyof Budgets): boolean {
     const budgets = this.#budgets.get(from) ?? this.#others;
     const { budget, allowed } = spend(budgets[what], this.#deps.clock.now());
@@ -359,26 +346,26 @@ export class Ring implements RingPort {
       this.#deps.datapath.sendFrame(hop.number, 'control', { bytes, offload: null });
   }
 
-  /** Null: sent. A frame too large for header and path goes bare to a neighbour that need not spread it. */
-  #sendFlood(to: NodeId, { header, payload }: Flood<Frame>): number | null {
+  /** A frame too large for header and path goes bare to a neighbour that need not spread it. */
+  #sendFlood(to: NodeId, { header, payload }: Flood<Frame>): void {
     const { datapath, session, self } = this.#deps;
     const hop = session(to);
     if (hop === null) {
       this.#counts.floodsUnsent += 1;
-      return null;
+      return;
     }
     const { bytes, offload } = payload;
     const fits = hop.maxFrameBytes - floodHeaderBytes;
     if (bytes.length <= fits) {
       const flooded = { bytes: encodeFlood(header, bytes), offload };
       if (!datapath.sendFrame(hop.number, 'flood', flooded)) this.#counts.floodsUnsent += 1;
-      return null;
+      return;
     }
     const { origin, target, bound } = header;
     const isLast = origin === self && target === to && this.#fabric.flooder.isEmpty(to, bound);
-    if (isLast && datapath.sendFrame(hop.number, 'ethernet', payload)) return null;
+    if (isLast && datapath.sendFrame(hop.number, 'ethernet', payload)) return;
     this.#counts.floodsTooBig += 1;
-    return fits;
+    if (origin === self) this.#deps.onTooBig(bytes, fits);
   }
 
   /** After anything that may have changed a way or a time. */
@@ -396,10 +383,10 @@ export class Ring implements RingPort {
   /** Ways, or the sessions that they lead over, are looked at again. */
   refresh(): void {
     const nowMs = this.#deps.clock.now();
-    for (const [destination, via] of this.#relays) {
+    this.#relays.keep((destination, via) => {
       const next = this.#fabric.router.next(destination, null, nowMs);
-      if (next !== via || this.#deps.session(via) === null) this.#removeRelay(destination);
-    }
+      return next === via && this.#deps.session(via) !== null;
+    });
     this.#deps.onWaysChanged();
   }
 
@@ -421,5 +408,7 @@ export class Ring implements RingPort {
 
 const fullBudgets = (nowMs: number): Budgets => ({
   floods: fullBudget(floodsOfNeighbour, nowMs),
+  envelopes: fullBudget(envelopesOfNeighbour, nowMs),
+  lists: fullBudget(listsOfNeighbour, nowMs),
   traces: fullBudget(traceBudget, nowMs),
 });

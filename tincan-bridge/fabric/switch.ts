@@ -30,7 +30,7 @@ interface Member {
   readonly settledBytes: number;
 }
 
-export interface SwitchDeps extends Omit<RingDeps, 'session' | 'deliver'> {
+export interface SwitchDeps extends Omit<RingDeps, 'session' | 'deliver' | 'onTooBig'> {
   /** Frames wait for a session with the node. */
   readonly onNeeded: (node: NodeId) => void;
   /** What the MTU may count on has changed without a session. */
@@ -74,6 +74,7 @@ export class Switch {
       ...deps,
       session: (node) => this.#sessionWith(node),
       deliver: (origin, frame) => this.#fromFlood(origin, frame),
+      onTooBig: (frame, fits) => this.#floodTooBig(frame, fits),
     });
     every(clock, sweepMs, signal, () => this.#sweep());
     every(clock, waitingSweepMs, signal, () => this.#expireWaiting());
@@ -197,7 +198,6 @@ export class Switch {
   #floodOut(frame: Frame): void {
     const frames = this.#datapath.completeFrame(frame);
     if (frames.length === 0) this.#counts.malformed += 1;
-    let fits: number | null = null;
     for (const bytes of frames) {
       const { budget, allowed } = spend(this.#flood, this.#clock.now());
       this.#flood = budget;
@@ -206,14 +206,15 @@ export class Switch {
         continue;
       }
       this.#counts.flooded += 1;
-      fits = this.ring.broadcast(bytes) ?? fits;
+      this.ring.broadcast(bytes);
     }
-    const [first] = frames;
-    if (fits === null || first === undefined) return;
+  }
+
+  #floodTooBig(frame: Uint8Array, fits: number): void {
     // Nobody may be told of a group frame (RFC 1122 section 3.2.2): the devices get a smaller MTU.
     this.#narrow = { bytes: fits, untilMs: this.#clock.now() + narrowMs };
     this.#deps.onNarrow();
-    this.#sayTooBig(first, fits);
+    this.#sayTooBig(frame, fits);
   }
 
   /** A flooded frame: its origin is who has the source behind it, whoever handed it on. */

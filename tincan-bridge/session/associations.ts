@@ -68,7 +68,7 @@ export class Associations {
   install(
     number: SessionNumber,
     attempt: Attempt | null,
-    { keys, cipher, peerCertificate }: Secured,
+    { keys, cipher, peerCertificate: certificate }: Secured,
     onRing: boolean,
   ): void {
     const { suite } = keys;
@@ -76,7 +76,7 @@ export class Associations {
       attempt,
       suite,
       cipher: cipher.slice(0, 64),
-      certificate: peerCertificate,
+      certificate,
       onRing,
       way: onRing ? this.#ring.way(this.#peer) : null,
       limit: 0,
@@ -140,7 +140,8 @@ export class Associations {
       // Without a way the old one stays: it may be as good as none, and is no worse.
       const way = this.#ring.way(this.#peer) ?? entry.way;
       const other = way?.via !== entry.way?.via;
-      if (!other && way?.session === entry.way?.session) continue;
+      const same = way?.session === entry.way?.session && way?.ttl === entry.way?.ttl;
+      if (!other && same) continue;
       entry.way = way;
       if (other) entry.limit = mostOf(entry);
       this.#write(each, entry);

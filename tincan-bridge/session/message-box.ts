@@ -20,6 +20,8 @@ const partBudget = { perSecond: 200, burst: 1_000 } as const;
 export interface MessageBoxDeps {
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Something waits for the session. */
+  readonly need: () => void;
   /** Sends a control payload over the session if it is up. */
   readonly send: (payload: Uint8Array) => boolean;
   readonly onMessage: (body: string) => void;
@@ -64,6 +66,7 @@ export class MessageBox {
       signal.addEventListener('abort', () => end(false), { signal: over.signal });
       clock.after(giveUpMs, either, () => end(false));
       const again = (waitMs: number): void => {
+        this.#deps.need();
         this.#say(nonce, parts);
         clock.after(waitMs, either, () => again(waitMs * 1.5));
       };

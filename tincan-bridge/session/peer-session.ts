@@ -8,11 +8,12 @@ import { messageOf } from '../../base/errors.ts';
 import { type NodeId, SessionNonce } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { SessionNumber } from '../datapath/datapath.ts';
-import { SessionDescription } from '../protocol/description.ts';
+import type { SessionDescription } from '../protocol/description.ts';
 import type { SessionStatus } from '../protocol/schema.ts';
 import { Associations, noPath, type PathSummary } from './associations.ts';
 import { Attempt } from './attempt.ts';
 import { type Control, decodeControl, encodeControl, handshakeId } from './core/control.ts';
+import { decodeDescription, encodeDescription } from './core/in-band-description.ts';
 import { ethernetHeaderBytes, pathKind } from './core/path.ts';
 import { explained, pathNote, ringNote, unreachableNote } from './core/path-note.ts';
 import { isOverRing } from './core/ring.ts';
@@ -26,19 +27,18 @@ import {
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { drainMs, earlyMs } from './core/timers.ts';
+import { drainMs, earlyMs, seekAgainMs } from './core/timers.ts';
 import { KeyExchange } from './key-exchange.ts';
 import { MessageBox } from './message-box.ts';
 import { OverlayPings, type Pinged } from './overlay-ping.ts';
 import { PathProbe } from './path-probe.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
+import { TimerSet } from './timer-set.ts';
 import { Traffic } from './traffic.ts';
 
 /** First description waits this long for all host candidates, later ones for more to come. */
 const firstWordMs = 2;
 const moreWordsMs = 30;
-/** Longest description that any path carries in one record; candidates beyond it are left out. */
-const inBandBytes = 1_200;
 const historyLength = 64;
 /** Pings whose answer may still come. */
 const maxPings = 8;
@@ -55,7 +55,7 @@ export class PeerSession {
   readonly #attempts = new Map<SessionNonce, Attempt>();
   readonly #associations: Associations;
   readonly #closing = new Set<Promise<void>>();
-  readonly #timers = new Map<TimerId, AbortController>();
+  readonly #timers: TimerSet<TimerId>;
   readonly #history: Array<{ readonly atMs: number; readonly what: string }> = [];
   readonly #pings = new Map<bigint, number>();
   readonly #traffic = new Traffic();
@@ -70,6 +70,7 @@ export class PeerSession {
   #linked = false;
   #drain = new AbortController();
   #releasing = false;
+  #soughtMs = Number.NEGATIVE_INFINITY;
   /** A description that came in-band before the link was wanted here. */
   #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
   #payload: { readonly bytes: number; readonly atMs: number };
@@ -95,12 +96,19 @@ export class PeerSession {
     const rules = { ...deps.rekey, begins: !this.#keys.isServer };
     this.#state = initialSession(peer, deps.clock.now(), rules, wanted);
     this.#payload = { bytes: 0, atMs: deps.clock.now() };
+    this.#timers = new TimerSet(deps.clock, (id) => this.#elapsed(id));
     this.#associations = new Associations(peer, deps.datapath, deps.ring);
     const send = (payload: Uint8Array): boolean =>
       this.#sendControl(this.#currentNumber(), payload);
     const { clock } = deps;
     const { signal } = this.#life;
-    this.#messages = new MessageBox({ clock, signal, send, onMessage: events.onMessage });
+    this.#messages = new MessageBox({
+      clock,
+      signal,
+      need: () => this.need(),
+      send,
+      onMessage: events.onMessage,
+    });
     this.#overlayPings = new OverlayPings({
       clock,
       signal,
@@ -133,7 +141,9 @@ export class PeerSession {
 
   /** A link is not wanted any more. `keep`: the session goes on over the ring if it can. */
   release(reason: string, keep: boolean): void {
+    const wasOnRing = this.path.kind === 'ring';
     this.#input({ kind: 'released', keep });
+    if (wasOnRing) this.#events.onPathChanged(this.#path); // the answer: it goes on as it did
     this.#drain.abort();
     this.#drain = new AbortController();
     if (!this.isUp) {
@@ -160,6 +170,10 @@ export class PeerSession {
   waysChanged(): void {
     const number = this.#currentNumber();
     if (this.#associations.follow(number)) this.#followed(number);
+    // Nobody in sight leads there any more: only a search finds a way around.
+    else if (number !== null && this.#associations.isOnRing(number)) {
+      this.#deps.ring.seek(this.peer);
+    }
     const { link, ring, wanted } = this.#state;
     const settled =
       link.kind === 'up'
@@ -177,7 +191,6 @@ export class PeerSession {
 
   /** Hands a message to the peer's controller; false when it has not said in time that it has it. */
   sendMessage(body: string): Promise<boolean> {
-    this.need();
     return this.#messages.send(body);
   }
 
@@ -273,7 +286,7 @@ export class PeerSession {
     this.#probe.end();
     this.#keys.end();
     this.#tellLink();
-    for (const timer of this.#timers.values()) timer.abort();
+    this.#timers.end();
     for (const number of this.#associations.numbers) this.#remove(number);
     for (const own of [...this.#attempts.keys()]) this.#drop(own);
     await Promise.all(this.#closing);
@@ -319,7 +332,7 @@ export class PeerSession {
         return;
       }
       case 'description': {
-        const heard = descriptionIn(control.json);
+        const heard = decodeDescription(control.json);
         if (heard === null) return;
         if (this.isWanted) this.describe(heard);
         else this.#early = { description: heard, atMs: this.#deps.clock.now() };
@@ -494,7 +507,7 @@ export class PeerSession {
         this.#ask(effect.number);
         return;
       case 'timer':
-        this.#schedule(effect.id, effect.atMs);
+        this.#timers.set(effect.id, effect.atMs);
         return;
       case 'note':
         this.#note(effect.what);
@@ -569,15 +582,8 @@ export class PeerSession {
 
   /** Over the session that is up as well: what comes first counts, the other is known by then. */
   #describeInBand(description: SessionDescription): void {
-    const number = this.#currentNumber();
-    if (number === null) return;
-    const { candidates } = description;
-    for (let count = candidates.length; count > 0; count -= 1) {
-      const json = JSON.stringify({ ...description, candidates: candidates.slice(0, count) });
-      if (json.length > inBandBytes) continue;
-      this.#sendControl(number, encodeControl({ kind: 'description', nonce: 0n, json }));
-      return;
-    }
+    const payload = encodeDescription(description);
+    if (payload !== null) this.#sendControl(this.#currentNumber(), payload);
   }
 
   #install(
@@ -586,7 +592,8 @@ export class PeerSession {
     rekey: SessionNonce | null,
     ring: boolean,
   ): void {
-    const attempt = this.#attempts.get(own) ?? null;
+    // Of a handshake over the ring, whose number the peer may have chosen, there is none.
+    const attempt = own === rekey ? null : (this.#attempts.get(own) ?? null);
     const secured = (rekey === null ? attempt?.secured : this.#keys.secured(rekey)) ?? null;
     if (secured === null || (!ring && attempt?.selected == null)) return;
     this.#associations.install(number, attempt, secured, ring);
@@ -671,17 +678,6 @@ export class PeerSession {
     this.#sendControl(this.#currentNumber(), encodeControl({ kind: 'traced', nonce, hops }));
   }
 
-  #schedule(id: TimerId, atMs: number): void {
-    this.#timers.get(id)?.abort();
-    const timer = new AbortController();
-    this.#timers.set(id, timer);
-    const { clock } = this.#deps;
-    clock.after(Math.max(0, Math.ceil(atMs - clock.now())), timer.signal, () => {
-      this.#timers.delete(id);
-      this.#elapsed(id);
-    });
-  }
-
   #elapsed(id: TimerId): void {
     const { clock } = this.#deps;
     const number = this.#subjectOf(id);
@@ -691,8 +687,21 @@ export class PeerSession {
       this.#traffic.sample(counters, clock.now());
       this.#probe.tick(counters.sentBytes, counters.sendErrors);
     }
+    if (id === 'tick') this.#seekWhenSilent();
+    // Beside an attempt that takes long the ring is tried: a way may have to be searched for.
+    if ((id === 'repeat' || id === 'pause') && !this.isUp) this.#deps.ring.seek(this.peer);
     const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
     this.#input({ kind: 'timer', id, heardAgoMs: counters?.receivedAgoMs ?? -1, usedBytes });
+  }
+
+  /** A path in doubt, its own or one over the ring: a way is searched for, whatever seems to lead there. */
+  #seekWhenSilent(): void {
+    const { link } = this.#state;
+    const nowMs = this.#deps.clock.now();
+    if (link.kind === 'down' || link.suspectSinceMs === null) return;
+    if (nowMs - this.#soughtMs < seekAgainMs) return;
+    this.#soughtMs = nowMs;
+    this.#deps.ring.seek(this.peer, link.path === 'ring');
   }
 
   /** The association that a timer is about. */
@@ -710,12 +719,3 @@ export class PeerSession {
 
 const isRelayed = ({ selected }: Attempt): boolean =>
   selected !== null && pathKind(selected.facts) === 'turn';
-
-/** A description that came in-band, or null when it is none. */
-function descriptionIn(json: string): SessionDescription | null {
-  try {
-    return SessionDescription.safeParse(JSON.parse(json)).data ?? null;
-  } catch {
-    return null; // nonsense of an authenticated peer, or of a later version
-  }
-}

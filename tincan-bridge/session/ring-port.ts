@@ -17,8 +17,11 @@ export interface RingWay {
 export interface RingPort {
   /** Without a search. */
   way(peer: NodeId): RingWay | null;
-  /** Searches for a way, unless there is one or a search has failed just now. */
-  seek(peer: NodeId): void;
+  /**
+   * Searches for a way, unless a search has failed just now, or there is one: `anew`, though there is
+   * one, which leads nowhere.
+   */
+  seek(peer: NodeId, anew?: boolean): void;
   /** Sends a datagram in an envelope; false: no way now. */
   send(peer: NodeId, bytes: Uint8Array): boolean;
   /** Sends a trace on its way to the peer. */

@@ -14,6 +14,7 @@ import { abandon } from './negotiation.ts';
 import { addStandby, goOnline, startHandshake, withoutStandby } from './replacement.ts';
 import type { Effect, Moment, SessionState, SessionStep } from './session-state.ts';
 import {
+  offeredMs,
   rekeyRepeatMs,
   ringFreshMs,
   ringHoldMs,
@@ -32,10 +33,11 @@ export function onNeeded(state: SessionState, at: Moment): SessionStep {
   return beginOverRing({ ...state, ring }, at);
 }
 
-/** A wanted link that has no path yet tries the ring beside its attempt. */
+/** A wanted link that has no path after a second tries the ring beside its attempt. */
 export function alsoOverRing({ state, effects }: SessionStep, at: Moment): SessionStep {
   if (state.link.kind === 'up' || !state.wanted) return { state, effects };
-  const begun = beginOverRing(state, at);
+  const ring = { ...state.ring, neededUntilMs: at.nowMs + offeredMs };
+  const begun = beginOverRing({ ...state, ring }, at);
   return step(begun.state, ...effects, ...begun.effects);
 }
 

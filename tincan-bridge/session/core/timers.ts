@@ -98,9 +98,6 @@ export const retiringAllowed = 32;
 /** A peer that goes on sending under old keys is opened for at most this long. */
 export const retireMaxMs = 30_000;
 
-/** A wanted link without a path of its own goes over the ring after this; ICE itself needs under 1 s. */
-export const ringAfterMs = 1_000;
-
 /** What waits for a session over the ring waits this long for a way and a handshake. */
 export const ringNeedMs = 5_000;
 
@@ -128,3 +125,6 @@ export const ringKeepMs = 60_000;
 
 /** A description that came before the link was wanted here: as long as its attempt may live. */
 export const earlyMs = 30_000;
+
+/** While a path is in doubt a way over the ring is searched for this often; a search reaches far in 2 s. */
+export const seekAgainMs = 3_000;
