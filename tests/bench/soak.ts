@@ -2,7 +2,9 @@
  * A soak by hand: two nodes behind NATs under steady traffic for a long time, memory and counters
  * looked at in between. Fails when a process has grown, a ping was lost or a warning was logged.
  *
- * Usage: npm run soak -- [--minutes 60] [--kinds port,restricted]
+ * Usage: npm run soak -- [--minutes 60] [--kinds port,restricted] [--bitrate 300M]
+ *
+ * Without a bitrate iperf3 sends as fast as it goes.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -16,6 +18,7 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '60' },
     kinds: { type: 'string', default: 'port,restricted' },
+    bitrate: { type: 'string' },
   },
 });
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -55,7 +58,15 @@ await withScope(async (scope) => {
   print('minute   controller a  tunnel a  controller b  tunnel b  MiB   Mbit/s  lost  ping ms');
   while (minutes() < Number(values.minutes)) {
     const reverse = samples.length % 2 === 1;
-    const run = { from: a.ns, to: b.ns, address: b.address, seconds: roundSeconds, reverse };
+    const { bitrate } = values;
+    const run = {
+      from: a.ns,
+      to: b.ns,
+      address: b.address,
+      seconds: roundSeconds,
+      reverse,
+      ...(bitrate === undefined ? {} : { bitrate }),
+    };
     const [flow, pings] = await Promise.all([
       iperf(lab, run),
       ping(lab, b.ns, a.address, { count: roundSeconds * 4, intervalS: 0.25 }),

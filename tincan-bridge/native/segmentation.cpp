@@ -53,6 +53,12 @@ bool Segmenter::beginSuper(const VnetHeader& vnet) {
   gsoSize_ = vnet.gsoSize;
   if (headerLength_ + gsoSize_ > length_) gsoSize_ = length_ - headerLength_;
   memcpy(header_, frame_, headerLength_);
+  if (!ipv6_) {
+    uint8_t* ip = header_ + network_;
+    memset(ip + 2, 0, 4);
+    memset(ip + 10, 0, 2);
+    ipSum_ = checksumAdd(ip, transport_ - network_, 0);
+  }
   at_ = headerLength_;
   return true;
 }
@@ -85,7 +91,8 @@ void Segmenter::patchHeader(size_t payloadLength, bool last) {
   } else {
     put16(ip + 2, static_cast<uint16_t>(ipLength));
     put16(ip + 4, static_cast<uint16_t>(get16(frame_ + network_ + 4) + index_));
-    setIpv4Checksum(ip, transport_ - network_);
+    const uint16_t sum = static_cast<uint16_t>(~checksumFold(checksumAdd(ip + 2, 4, ipSum_)));
+    memcpy(ip + 10, &sum, 2);
   }
   const uint8_t* original = frame_ + transport_;
   uint8_t* transport = header_ + transport_;

@@ -47,6 +47,7 @@ class Segmenter {
   size_t transport_ = 0;
   size_t at_ = 0;
   unsigned index_ = 0;
+  uint64_t ipSum_ = 0;  // of the IPv4 header without length, identification and checksum
   bool ipv6_ = false;
   bool tcp_ = false;
   Segment facts_{};
