@@ -163,7 +163,7 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
     }),
     links: createLinkManager({
       port: bus.port('links'),
-      log: log.child('links'),
+      log,
       clock,
       random: Math.random,
       keyLogFile: process.env['EVIO_KEY_LOG_FILE'] ?? null,

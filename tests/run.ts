@@ -32,12 +32,12 @@ const folders: Record<string, Limits> = {
   unit: { limitMs: 60_000, jobs: 2 },
   property: { limitMs: 120_000, jobs: 2 },
   sim: { limitMs: 120_000, jobs: 2 },
-  contract: { limitMs: 120_000, jobs: 1, again: true },
-  fuzz: { limitMs: 240_000, jobs: 1 },
-  sanitize: { limitMs: 480_000, jobs: 1, again: true },
-  interop: { limitMs: 240_000, jobs: 1, again: true },
-  netns: { limitMs: 600_000, jobs: 1, again: true },
-  kubernetes: { limitMs: 600_000, jobs: 1, again: true },
+  contract: { limitMs: 300_000, jobs: 1, again: true },
+  fuzz: { limitMs: 480_000, jobs: 1 },
+  sanitize: { limitMs: 900_000, jobs: 1, again: true },
+  interop: { limitMs: 480_000, jobs: 1, again: true },
+  netns: { limitMs: 900_000, jobs: 1, again: true },
+  kubernetes: { limitMs: 900_000, jobs: 1, again: true },
 };
 
 const { values, positionals } = parseArgs({

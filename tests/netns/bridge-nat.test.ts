@@ -6,17 +6,8 @@
 import { strict as assert } from 'node:assert';
 import { existsSync } from 'node:fs';
 import { exec } from '../../base/exec.ts';
-import { until } from '../support/bridge-pair.ts';
-import {
-  carryBetween,
-  newNs,
-  newSite,
-  startBridge,
-  startTurn,
-  wire,
-} from '../support/bridge-process.ts';
+import { cable, newNs, newSite, startOnline, startTurn, wire } from '../support/bridge-process.ts';
 import { suite, type T } from '../support/harness.ts';
-import { newIdentity } from '../support/identity.ts';
 
 const test = suite('bridge-nat');
 const missing = existsSync('/usr/bin/turnserver') ? null : 'coturn is not installed';
@@ -44,56 +35,24 @@ async function run(t: T, masquerades: readonly [string, string]): Promise<string
     const nat = await newNat(t, `n${name}`, masquerades[n] ?? '');
     await wire([site, `10.${n + 1}.0.2/24`], [nat, `10.${n + 1}.0.1/24`], 'evsi');
     await exec(['ip', '-n', site, 'route', 'add', 'default', 'via', `10.${n + 1}.0.1`]);
-    await exec([
-      'ip',
-      '-n',
-      pub,
-      'link',
-      'add',
-      `evs${name}`,
-      'type',
-      'veth',
-      'peer',
-      'evso',
-      'netns',
-      nat,
-    ]);
-    await exec(['ip', '-n', pub, 'addr', 'add', `198.18.${n + 1}.1/24`, 'dev', `evs${name}`]);
-    await exec(['ip', '-n', pub, 'link', 'set', `evs${name}`, 'up']);
-    await exec(['ip', '-n', nat, 'addr', 'add', `198.18.${n + 1}.2/24`, 'dev', 'evso']);
-    await exec(['ip', '-n', nat, 'link', 'set', 'evso', 'up']);
+    await cable(
+      { ns: pub, device: `evs${name}`, address: `198.18.${n + 1}.1/24` },
+      { ns: nat, device: 'evso', address: `198.18.${n + 1}.2/24` },
+    );
     await exec(['ip', '-n', nat, 'route', 'add', 'default', 'via', `198.18.${n + 1}.1`]);
     sites.push(site);
   }
   await startTurn(t, pub, ['198.18.1.1', '198.18.2.1']);
-  const ids = [await newIdentity('a'), await newIdentity('b')] as const;
   const servers = {
     stun: [{ host: '198.18.1.1', port: 3_478 }],
     turn: [
       { host: '198.18.1.1', port: 3_478, transport: 'udp' as const, user: 'u', password: 'p' },
     ],
   };
-  const one = await startBridge(t, sites[0] ?? '', ids[0], servers);
-  const two = await startBridge(t, sites[1] ?? '', ids[1], servers);
-  carryBetween(one, ids[0], () => two);
-  carryBetween(two, ids[1], () => one);
-  await one.client.call('connect', { peer: ids[1].nodeId }, 10_000);
-  await two.client.call('connect', { peer: ids[0].nodeId }, 10_000);
-  await until(t, 'online', () => one.ups.length + two.ups.length === 2, 15_000);
-  const out = await exec([
-    'ip',
-    'netns',
-    'exec',
-    sites[0] ?? '',
-    'ping',
-    '-c',
-    '3',
-    '-i',
-    '0.1',
-    '-W',
-    '2',
-    '10.77.0.2',
-  ]);
+  const [a = '', b = ''] = sites;
+  const [one, two] = await startOnline(t, [a, b], [servers, servers]);
+  const flags = '-c 3 -i 0.1 -W 2'.split(' ');
+  const out = await exec(['ip', 'netns', 'exec', a, 'ping', ...flags, '10.77.0.2']);
   assert.match(out, / 0% packet loss/);
   process.stdout.write(`${one.ups[0]?.setUpMs}/${two.ups[0]?.setUpMs} ms\n`);
   return [one, two].map((side) => side.ups[0]?.path.kind ?? 'none');

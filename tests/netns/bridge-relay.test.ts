@@ -7,18 +7,15 @@ import { strict as assert } from 'node:assert';
 import { existsSync } from 'node:fs';
 import { exec } from '../../base/exec.ts';
 import type { IceServers } from '../../tincan-bridge/protocol/schema.ts';
-import { until } from '../support/bridge-pair.ts';
 import {
   type BridgeProcess,
-  carryBetween,
   newNs,
   newSite,
-  startBridge,
+  startOnline,
   startTurn,
   wire,
 } from '../support/bridge-process.ts';
 import { suite, type T } from '../support/harness.ts';
-import { newIdentity } from '../support/identity.ts';
 import { assertWithin } from '../support/pace.ts';
 
 const test = suite('bridge-relay');
@@ -28,7 +25,7 @@ const why = process.getuid?.() === 0 ? missing : 'needs root for namespaces';
 async function lab(
   t: T,
   servers: (gateway: string) => IceServers,
-): Promise<[BridgeProcess, BridgeProcess]> {
+): Promise<readonly [BridgeProcess, BridgeProcess]> {
   const pub = await newNs(t, 'p');
   const a = await newSite(t, 'a', '10.77.0.1/24');
   const b = await newSite(t, 'b', '10.77.0.2/24');
@@ -37,30 +34,9 @@ async function lab(
   await exec(['ip', '-n', a, 'route', 'add', 'default', 'via', '198.18.1.1']);
   await exec(['ip', '-n', b, 'route', 'add', 'default', 'via', '198.18.2.1']);
   await startTurn(t, pub, ['198.18.1.1', '198.18.2.1']);
-  const ids = [await newIdentity('a'), await newIdentity('b')] as const;
-  const one = await startBridge(t, a, ids[0], servers('198.18.1.1'));
-  const two = await startBridge(t, b, ids[1], servers('198.18.2.1'));
-  carryBetween(one, ids[0], () => two);
-  carryBetween(two, ids[1], () => one);
-  await one.client.call('connect', { peer: ids[1].nodeId }, 10_000);
-  await two.client.call('connect', { peer: ids[0].nodeId }, 10_000);
-  await until(t, 'online', () => one.ups.length + two.ups.length === 2, 15_000);
-  const out = await exec([
-    'ip',
-    'netns',
-    'exec',
-    a,
-    'ping',
-    '-c',
-    '5',
-    '-i',
-    '0.1',
-    '-W',
-    '2',
-    '-s',
-    '1372',
-    '10.77.0.2',
-  ]);
+  const [one, two] = await startOnline(t, [a, b], [servers('198.18.1.1'), servers('198.18.2.1')]);
+  const flags = '-c 5 -i 0.1 -W 2 -s 1372'.split(' ');
+  const out = await exec(['ip', 'netns', 'exec', a, 'ping', ...flags, '10.77.0.2']);
   assert.match(out, / 0% packet loss/);
   const kinds = [one.ups[0]?.path.kind, two.ups[0]?.path.kind];
   assert.deepEqual(kinds, ['turn', 'turn']);

@@ -68,6 +68,9 @@ const alive = (pid: number): boolean => {
   }
 };
 
+const logs = (...nodes: readonly EvioNode[]): string =>
+  nodes.map((node) => `--- ${node.name}\n${node.log().slice(-4_000)}`).join('\n');
+
 /** What a process and its namespace hold: must not grow with the deaths of others. */
 async function holdings(lab: Lab, node: EvioNode): Promise<Record<string, number>> {
   const lines = (text: string): number => text.split('\n').filter(Boolean).length;
@@ -112,7 +115,7 @@ test('a killed tunnel process is back within 3 s, under ping and under TCP', asy
   await nextReply(steady, 10_000);
   const under = await steady.stop();
   process.stdout.write(`killed under ping: ${Math.round(under.longestGapMs)} ms\n`);
-  await assertWithin('without a reply under ping', under.longestGapMs, 3_000);
+  await assertWithin('without a reply under ping', under.longestGapMs, 3_000, () => logs(a, b));
 
   const second = await tunnelPid(a, first);
   const beside = startPing(lab, a.ns, b.address);
@@ -130,7 +133,7 @@ test('a killed tunnel process is back within 3 s, under ping and under TCP', asy
   const { mbps } = await flow;
   const gap = (await beside.stop()).longestGapMs;
   process.stdout.write(`killed under TCP: ${Math.round(gap)} ms, ${mbps.toFixed(0)} Mbit/s\n`);
-  await assertWithin('without a reply under TCP', gap, 3_000);
+  await assertWithin('without a reply under TCP', gap, 3_000, () => logs(a, b));
   assert.ok(mbps > 20, `${mbps} Mbit/s`);
   assertKept(monitor);
   await monitor.stop();

@@ -90,7 +90,7 @@ const input: fc.Arbitrary<Input> = fc.oneof(
     heardAgoMs: fc.integer({ min: -1, max: 40_000 }),
   }),
   fc.record({
-    kind: fc.constantFrom('ended' as const, 'unwanted' as const),
+    kind: fc.constantFrom('ended' as const, 'distrusted' as const, 'unwanted' as const),
     reason: fc.constant('x'),
   }),
 );

@@ -12,7 +12,7 @@ import { type BridgeClient, createBridgeClient } from '../../tincan-bridge/clien
 import type { IceServers, Notification, Params } from '../../tincan-bridge/protocol/schema.ts';
 import { until } from './bridge-pair.ts';
 import type { T } from './harness.ts';
-import type { TestIdentity } from './identity.ts';
+import { newIdentity, type TestIdentity } from './identity.ts';
 
 export const tap = InterfaceName.parse('ev-test');
 
@@ -62,31 +62,29 @@ async function addSink(ns: string): Promise<void> {
   await exec(['ip', '-n', ns, 'route', 'add', 'default', 'dev', 'evsink']);
 }
 
-/** A cable between two namespaces; its ends get the addresses. */
-export async function wire(
-  a: readonly [ns: string, address: string],
-  b: readonly [ns: string, address: string],
-  device: string,
-): Promise<void> {
-  await exec([
-    'ip',
-    '-n',
-    a[0],
-    'link',
-    'add',
-    device,
-    'type',
-    'veth',
-    'peer',
-    device,
-    'netns',
-    b[0],
-  ]);
-  for (const [ns, address] of [a, b]) {
+/** One end of a cable. */
+export interface CableEnd {
+  readonly ns: string;
+  readonly device: string;
+  readonly address: string;
+}
+
+/** A cable between two namespaces. */
+export async function cable(a: CableEnd, b: CableEnd): Promise<void> {
+  const peer = ['type', 'veth', 'peer', b.device, 'netns', b.ns];
+  await exec(['ip', '-n', a.ns, 'link', 'add', a.device, ...peer]);
+  for (const { ns, device, address } of [a, b]) {
     await exec(['ip', '-n', ns, 'addr', 'add', address, 'dev', device]);
     await exec(['ip', '-n', ns, 'link', 'set', device, 'up']);
   }
 }
+
+/** One whose ends have the same name. */
+export const wire = (
+  a: readonly [ns: string, address: string],
+  b: readonly [ns: string, address: string],
+  device: string,
+): Promise<void> => cable({ ns: a[0], device, address: a[1] }, { ns: b[0], device, address: b[1] });
 
 export interface BridgeProcess {
   readonly client: BridgeClient;
@@ -191,4 +189,22 @@ export function carryBetween(
     const call = to().client.call('describe', { peer: sender.nodeId, description }, 10_000);
     call.catch(() => {}); // refused while the other does not want it, or is gone: lost, as in XMPP
   };
+}
+
+/** A tunnel process in each namespace; both want the other, and are online. */
+export async function startOnline(
+  t: T,
+  namespaces: readonly [string, string],
+  servers: readonly [IceServers, IceServers],
+  open: Partial<Params<'open'>> = {},
+): Promise<readonly [BridgeProcess, BridgeProcess]> {
+  const ids = [await newIdentity('a'), await newIdentity('b')] as const;
+  const one = await startBridge(t, namespaces[0], ids[0], servers[0], open);
+  const two = await startBridge(t, namespaces[1], ids[1], servers[1], open);
+  carryBetween(one, ids[0], () => two);
+  carryBetween(two, ids[1], () => one);
+  await one.client.call('connect', { peer: ids[1].nodeId }, 10_000);
+  await two.client.call('connect', { peer: ids[0].nodeId }, 10_000);
+  await until(t, 'online', () => one.ups.length > 0 && two.ups.length > 0, 15_000);
+  return [one, two];
 }

@@ -5,9 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Certificate } from './ca.ts';
-import type { Child } from './child.ts';
 import type { Lab } from './netns.ts';
-import { waitFor } from './scope.ts';
 import {
   asNobody,
   choosePort,
@@ -15,6 +13,8 @@ import {
   giveToNobody,
   installCertificate,
   type Place,
+  runServer,
+  type ServerProcess,
   serverFolder,
 } from './server.ts';
 
@@ -30,17 +30,14 @@ export interface CoturnOptions extends Place {
   readonly allowLoopbackPeers?: boolean;
 }
 
-export interface Coturn {
+/** A restart loses every allocation. */
+export interface Coturn extends ServerProcess {
   readonly address: string;
   readonly port: number;
   readonly tlsPort: number | undefined;
   /** `address:port`, as our configuration wants it. */
   readonly endpoint: string;
-  readonly child: () => Child;
   log(): string;
-  stop(): Promise<void>;
-  /** Stops and starts anew: every allocation is lost. */
-  restart(): Promise<void>;
 }
 
 export async function startCoturn(lab: Lab, options: CoturnOptions = {}): Promise<Coturn> {
@@ -55,34 +52,22 @@ export async function startCoturn(lab: Lab, options: CoturnOptions = {}): Promis
   if (options.tls !== undefined) {
     installCertificate(folder, options.tls.certificate, options.tls.caFile);
   }
-  const start = async (): Promise<Child> => {
-    // Line by line, or the last lines of the log stay in its buffer.
-    const argv = asNobody(['stdbuf', '-oL', 'turnserver', '-c', config]);
-    const started = lab.spawn(ns, argv, { cwd: folder });
-    await waitFor(
-      'coturn answers',
-      async () => started.exit !== undefined || (await answersStun(lab, ns, address, port)),
-      { timeoutMs: 10_000, context: () => started.log() },
-    );
-    if (started.exit !== undefined) throw new Error(`coturn ended: ${started.log()}`);
-    return started;
-  };
-  let child = await start();
-  const stop = async (): Promise<void> => {
-    await child.stop(3_000);
-  };
+  // Line by line, or the last lines of the log stay in its buffer.
+  const argv = asNobody(['stdbuf', '-oL', 'turnserver', '-c', config]);
+  const server = await runServer({
+    name: 'coturn',
+    spawn: () => lab.spawn(ns, argv, { cwd: folder }),
+    isReady: () => answersStun(lab, ns, address, port),
+    startMs: 10_000,
+    stopMs: 3_000,
+  });
   return {
     address,
     port,
     tlsPort,
     endpoint: `${address}:${port}`,
-    child: () => child,
-    log: () => child.log(),
-    stop,
-    async restart() {
-      await stop();
-      child = await start();
-    },
+    ...server,
+    log: () => server.child().log(),
   };
 }
 

@@ -6,17 +6,17 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ca } from './ca.ts';
-import type { Child } from './child.ts';
 import type { Lab } from './netns.ts';
-import { listens } from './prosody.ts';
-import { waitFor } from './scope.ts';
 import {
   asNobody,
   choosePort,
   freePort,
   giveToNobody,
   installCertificate,
+  listens,
   type Place,
+  runServer,
+  type ServerProcess,
   serverFolder,
 } from './server.ts';
 
@@ -29,12 +29,11 @@ export interface EjabberdOptions extends Place {
   readonly scram?: 'SHA-1' | 'SHA-256';
 }
 
-export interface Ejabberd {
+export interface Ejabberd extends ServerProcess {
   readonly address: string;
   readonly port: number;
   readonly directTlsPort: number;
   readonly domain: string;
-  readonly child: () => Child;
   log(): string;
   register(user: string, password: string): Promise<void>;
   unregister(user: string): Promise<void>;
@@ -43,10 +42,6 @@ export interface Ejabberd {
   removeMember(group: string, user: string): Promise<void>;
   /** Any command of the ejabberd API, with its JSON arguments; the answer's text. */
   api(command: string, args: Readonly<Record<string, string>>): Promise<string>;
-  start(): Promise<void>;
-  stop(): Promise<void>;
-  kill(signal: NodeJS.Signals): Promise<void>;
-  restart(): Promise<void>;
 }
 
 export async function startEjabberd(lab: Lab, options: EjabberdOptions): Promise<Ejabberd> {
@@ -58,19 +53,13 @@ export async function startEjabberd(lab: Lab, options: EjabberdOptions): Promise
   const apiPort = ns === '' ? await freePort() : 5280;
   const folder = serverFolder(lab, 'ejabberd');
   await installFiles(folder, { address, port, directTlsPort, apiPort, domain }, options);
-  const spawn = async (): Promise<Child> => {
-    const started = lab.spawn(ns, asNobody(erlArgv(folder)), { cwd: folder, env: erlEnv(folder) });
-    await waitFor(
-      'ejabberd listens',
-      async () =>
-        started.exit !== undefined ||
-        ((await listens(lab, ns, port)) && (await listens(lab, ns, apiPort))),
-      { timeoutMs: 20_000, stepMs: 100, context: () => started.log() },
-    );
-    if (started.exit !== undefined) throw new Error(`ejabberd ended: ${started.log()}`);
-    return started;
-  };
-  let child = await spawn();
+  const server = await runServer({
+    name: 'ejabberd',
+    spawn: () => lab.spawn(ns, asNobody(erlArgv(folder)), { cwd: folder, env: erlEnv(folder) }),
+    isReady: async () => (await listens(lab, ns, port)) && (await listens(lab, ns, apiPort)),
+    startMs: 20_000,
+    stopMs: 5_000,
+  });
   const api: Ejabberd['api'] = (command, args) => {
     const url = `http://127.0.0.1:${apiPort}/api/${command}`;
     return lab.exec(ns, ['curl', '-sS', '--fail-with-body', '-d', JSON.stringify(args), url]);
@@ -87,12 +76,6 @@ export async function startEjabberd(lab: Lab, options: EjabberdOptions): Promise
   const addMember = async (group: string, user: string): Promise<void> => {
     await api('srg_user_add', membership(group, user));
   };
-  const stop = async (): Promise<void> => {
-    await child.stop(5_000);
-  };
-  const start = async (): Promise<void> => {
-    if (child.exit !== undefined) child = await spawn();
-  };
   for (const [user, password] of Object.entries(options.users ?? {})) {
     await register(user, password);
   }
@@ -106,8 +89,8 @@ export async function startEjabberd(lab: Lab, options: EjabberdOptions): Promise
     port,
     directTlsPort,
     domain,
-    child: () => child,
-    log: () => child.log() + readFileSync(join(folder, 'ejabberd.log'), 'utf8'),
+    ...server,
+    log: () => server.child().log() + readFileSync(join(folder, 'ejabberd.log'), 'utf8'),
     register,
     async unregister(user) {
       await api('unregister', { user, host: domain });
@@ -117,16 +100,6 @@ export async function startEjabberd(lab: Lab, options: EjabberdOptions): Promise
       await api('srg_user_del', membership(group, user));
     },
     api,
-    start,
-    stop,
-    async kill(signal) {
-      child.kill(signal);
-      await child.ended;
-    },
-    async restart() {
-      await stop();
-      await start();
-    },
   };
 }
 

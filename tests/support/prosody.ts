@@ -6,16 +6,17 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ca, CertificateOptions } from './ca.ts';
-import type { Child } from './child.ts';
 import type { Lab } from './netns.ts';
-import { waitFor } from './scope.ts';
 import {
   asNobody,
   choosePort,
   freePort,
   giveToNobody,
   installCertificate,
+  listens,
   type Place,
+  runServer,
+  type ServerProcess,
   serverFolder,
 } from './server.ts';
 
@@ -42,22 +43,17 @@ export interface ProsodyOptions extends Place {
   readonly modules?: Readonly<Record<string, string>>;
 }
 
-export interface Prosody {
+export interface Prosody extends ServerProcess {
   readonly address: string;
   /** STARTTLS. */
   readonly port: number;
   readonly directTlsPort: number;
   readonly domain: string;
-  readonly child: () => Child;
   log(): string;
   register(user: string, password: string): Promise<void>;
   unregister(user: string): Promise<void>;
   /** Writes the group file; members see it after `restart()` (mod_groups reads it at start). */
   setGroups(groups: Readonly<Record<string, readonly string[]>>): void;
-  start(): Promise<void>;
-  stop(): Promise<void>;
-  kill(signal: NodeJS.Signals): Promise<void>;
-  restart(): Promise<void>;
 }
 
 export async function startProsody(lab: Lab, options: ProsodyOptions = {}): Promise<Prosody> {
@@ -103,53 +99,27 @@ export async function startProsody(lab: Lab, options: ProsodyOptions = {}): Prom
     await register(user, password);
   }
 
-  const spawn = async (): Promise<Child> => {
-    const argv = asNobody(['prosody', '--config', config, '-F']);
-    const started = lab.spawn(ns, argv, { cwd: folder, env: { HOME: folder } });
-    await waitFor(
-      'prosody listens',
-      async () => (await listens(lab, ns, port)) || started.exit !== undefined,
-      { timeoutMs: 10_000, context: () => started.log() },
-    );
-    if (started.exit !== undefined) throw new Error(`prosody ended: ${started.log()}`);
-    return started;
-  };
-  let child = await spawn();
-  const stop = async (): Promise<void> => {
-    await child.stop(3_000);
-  };
-  const start = async (): Promise<void> => {
-    if (child.exit !== undefined) child = await spawn();
-  };
+  const argv = asNobody(['prosody', '--config', config, '-F']);
+  const server = await runServer({
+    name: 'prosody',
+    spawn: () => lab.spawn(ns, argv, { cwd: folder, env: { HOME: folder } }),
+    isReady: () => listens(lab, ns, port),
+    startMs: 10_000,
+    stopMs: 3_000,
+  });
   return {
     address,
     port,
     directTlsPort,
     domain,
-    child: () => child,
-    log: () => child.log(),
+    ...server,
+    log: () => server.child().log(),
     register,
     async unregister(user) {
       await prosodyctl('deluser', `${user}@${domain}`);
     },
     setGroups,
-    start,
-    stop,
-    async kill(signal) {
-      child.kill(signal);
-      await child.ended;
-    },
-    async restart() {
-      await stop();
-      await start();
-    },
   };
-}
-
-/** Whether a TCP port of the namespace is listened on. */
-export async function listens(lab: Lab, ns: string, port: number): Promise<boolean> {
-  const list = await lab.exec(ns, ['ss', '-Hltn', `sport = :${port}`]);
-  return list.includes(`:${port} `);
 }
 
 function groupsText(groups: Readonly<Record<string, readonly string[]>>, domain: string): string {

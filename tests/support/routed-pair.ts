@@ -7,10 +7,8 @@
  * place of the controller.
  */
 import type { IceServers, Params, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
-import { until } from './bridge-pair.ts';
-import { type BridgeProcess, carryBetween, startBridge, startTurn, tap } from './bridge-process.ts';
+import { type BridgeProcess, startOnline, startTurn, tap } from './bridge-process.ts';
 import type { T } from './harness.ts';
-import { newIdentity } from './identity.ts';
 import { createLab, type Lab } from './netns.ts';
 
 export interface PairOptions {
@@ -44,15 +42,12 @@ export async function startRoutedPair(t: T, options: PairOptions = {}): Promise<
     'net.ipv6.conf.all.forwarding': forward,
   });
   if (relay) await startTurn(t, lab.fullName('r'), ['198.18.1.1', '198.18.2.1']);
-  const ids = [await newIdentity('a'), await newIdentity('b')] as const;
-  const start = (n: 0 | 1, leg: 'a' | 'b'): Promise<BridgeProcess> =>
-    startBridge(t, lab.fullName(leg), ids[n], serversOf(leg, relay), open);
-  const bridges = [await start(0, 'a'), await start(1, 'b')] as const;
-  carryBetween(bridges[0], ids[0], () => bridges[1]);
-  carryBetween(bridges[1], ids[1], () => bridges[0]);
-  await bridges[0].client.call('connect', { peer: ids[1].nodeId }, 10_000);
-  await bridges[1].client.call('connect', { peer: ids[0].nodeId }, 10_000);
-  await until(t, 'online', () => bridges.every((b) => b.ups.length === 1), 15_000);
+  const bridges = await startOnline(
+    t,
+    [lab.fullName('a'), lab.fullName('b')],
+    [serversOf('a', relay), serversOf('b', relay)],
+    open,
+  );
   const status = (n: 0 | 1) => bridges[n].client.call('status', {}, 10_000);
   return {
     lab,

@@ -1,12 +1,14 @@
 /**
- * What the servers of a lab have in common: a folder of their own, user nobody, free ports. Owns
- * no process; never decides what a server is configured to do.
+ * What the servers of a lab have in common: a folder of their own, user nobody, free ports, a process
+ * that is started, stopped and killed. Never decides what a server is configured to do.
  */
 import { chmodSync, chownSync, copyFileSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Certificate } from './ca.ts';
+import type { Child } from './child.ts';
 import type { Lab } from './netns.ts';
+import { waitFor } from './scope.ts';
 
 /** Where a server stands. */
 export interface Place {
@@ -55,6 +57,68 @@ export function installCertificate(folder: string, certificate: Certificate, caF
 
 export function giveToNobody(path: string): void {
   if (isRoot()) chownSync(path, nobody.uid, nobody.gid);
+}
+
+/** Whether a TCP port of the namespace is listened on. */
+export async function listens(lab: Lab, ns: string, port: number): Promise<boolean> {
+  const list = await lab.exec(ns, ['ss', '-Hltn', `sport = :${port}`]);
+  return list.includes(`:${port} `);
+}
+
+/** A server's process, which may be another one after a restart. */
+export interface ServerProcess {
+  child(): Child;
+  /** Nothing when it runs. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  kill(signal: NodeJS.Signals): Promise<void>;
+  restart(): Promise<void>;
+}
+
+export interface ServerProgram {
+  readonly name: string;
+  readonly spawn: () => Child;
+  /** Whether it serves; one that throws says no. */
+  readonly isReady: () => Promise<boolean>;
+  /** On a quiet machine. */
+  readonly startMs: number;
+  /** SIGKILL after that. */
+  readonly stopMs: number;
+}
+
+/** Starts the server; resolves when it serves. */
+export async function runServer(program: ServerProgram): Promise<ServerProcess> {
+  const { name, startMs, stopMs } = program;
+  const launch = async (): Promise<Child> => {
+    const started = program.spawn();
+    await waitFor(
+      `${name} serves`,
+      async () => started.exit !== undefined || (await program.isReady()),
+      { timeoutMs: startMs, stepMs: 50, context: () => started.log() },
+    );
+    if (started.exit !== undefined) throw new Error(`${name} ended: ${started.log()}`);
+    return started;
+  };
+  let child = await launch();
+  const start = async (): Promise<void> => {
+    if (child.exit !== undefined) child = await launch();
+  };
+  const stop = async (): Promise<void> => {
+    await child.stop(stopMs);
+  };
+  return {
+    child: () => child,
+    start,
+    stop,
+    async kill(signal) {
+      child.kill(signal);
+      await child.ended;
+    },
+    async restart() {
+      await stop();
+      await start();
+    },
+  };
 }
 
 /** A TCP port of the host's loopback that was free a moment ago. */

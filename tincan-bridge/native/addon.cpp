@@ -74,23 +74,24 @@ static napi_value open(napi_env env, napi_callback_info info) {
     return nullptr;
   }
   napi_add_env_cleanup_hook(env, onEnvironmentEnd, raw);
-  napi_value result = nullptr;
   const auto finalize = [](napi_env, void* data, void*) {
     Handle* ended = static_cast<Handle*>(data);
     closeHandle(ended);
     delete ended;
   };
-  napi_create_external(env, handle.release(), finalize, nullptr, &result);
-  napi_type_tag_object(env, result, &kEngineTag);
+  napi_value result = handleOf(env, raw, finalize, kEngineTag);
+  if (result == nullptr) closeHandle(raw);
+  else handle.release();
   return result;
 }
 
-/** The open engine of the first argument; null after an error or when it is closed. */
+/** The open engine of the first argument; null, and the arguments are not ok, when it is closed. */
 static Engine* engineOf(Arguments& arguments) {
   Handle* handle = static_cast<Handle*>(arguments.external(0, kEngineTag));
   if (!arguments.ok()) return nullptr;
   if (!handle->engine->closed()) return handle->engine.get();
   throwError(arguments.env(), "internal", "the datapath is closed");
+  arguments.fail();
   return nullptr;
 }
 
@@ -105,9 +106,9 @@ static napi_value openSocket(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 4);
   Engine* engine = engineOf(arguments);
   const int family = arguments.integer(1, 4, 6);
-  const std::string address = arguments.text(2, 63);
-  const uint16_t port = static_cast<uint16_t>(arguments.integer(3, 0, 65535));
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  const std::string address = arguments.address(2);
+  const uint16_t port = arguments.port(3);
+  if (!arguments.ok()) return nullptr;
   uint16_t bound = 0;
   Failure failure;
   const int32_t socket = engine->openSocket(family, address.c_str(), port, &bound, &failure);
@@ -122,30 +123,30 @@ static napi_value openSocket(napi_env env, napi_callback_info info) {
 static napi_value closeSocket(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 2);
   Engine* engine = engineOf(arguments);
-  const int32_t socket = arguments.integer(1, 0, INT32_MAX);
-  if (arguments.ok() && engine != nullptr) engine->closeSocket(socket);
+  const int32_t socket = arguments.id(1);
+  if (arguments.ok()) engine->closeSocket(socket);
   return nullptr;
 }
 
 static napi_value sendDatagram(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 5);
   Engine* engine = engineOf(arguments);
-  const int32_t socket = arguments.integer(1, 0, INT32_MAX);
-  const std::string address = arguments.text(2, 63);
-  const uint16_t port = static_cast<uint16_t>(arguments.integer(3, 0, 65535));
+  const int32_t socket = arguments.id(1);
+  const std::string address = arguments.address(2);
+  const uint16_t port = arguments.port(3);
   const Piece bytes = arguments.bytes(4, limits::kReceiveBytes);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   return boolean(env, engine->sendDatagram(socket, address.c_str(), port, bytes));
 }
 
 static napi_value injectDatagram(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 5);
   Engine* engine = engineOf(arguments);
-  const int32_t socket = arguments.integer(1, 0, INT32_MAX);
-  const std::string address = arguments.text(2, 63);
-  const uint16_t port = static_cast<uint16_t>(arguments.integer(3, 0, 65535));
+  const int32_t socket = arguments.id(1);
+  const std::string address = arguments.address(2);
+  const uint16_t port = arguments.port(3);
   const Piece bytes = arguments.bytes(4, limits::kReceiveBytes);
-  if (arguments.ok() && engine != nullptr)
+  if (arguments.ok())
     engine->injectDatagram(socket, address.c_str(), port, bytes);
   return nullptr;
 }
@@ -162,7 +163,7 @@ static napi_value addSession(napi_env env, napi_callback_info info) {
   keys.receiveKey = arguments.bytes(6, 32);
   keys.receiveIv = arguments.bytes(7, 12);
   Failure failure;
-  if (arguments.ok() && engine != nullptr && !engine->addSession(session, peer, keys, &failure))
+  if (arguments.ok() && !engine->addSession(session, peer, keys, &failure))
     throwError(env, failure.code, failure.message);
   return nullptr;
 }
@@ -174,13 +175,13 @@ static napi_value setPath(napi_env env, napi_callback_info info) {
   const int32_t session = arguments.integer(1, 1, INT32_MAX);
   Path path;
   path.kind = static_cast<PathKind>(arguments.integer(2, 0, 3));
-  const int32_t over = arguments.integer(3, 0, INT32_MAX);
-  const std::string address = arguments.text(4, 63);
-  const uint16_t port = static_cast<uint16_t>(arguments.integer(5, 0, 65535));
+  const int32_t over = arguments.id(3);
+  const std::string address = arguments.address(4);
+  const uint16_t port = arguments.port(5);
   const int32_t extra = arguments.integer(6, 0, 0xffff);
   const std::vector<int32_t> sockets = arguments.integers(7, 1024);
   const int32_t maxFrameBytes = arguments.integer(8, 0, INT32_MAX);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   path.socket = path.via = over;
   path.channel = static_cast<uint16_t>(extra);
   path.ttl = static_cast<uint8_t>(extra);
@@ -199,17 +200,17 @@ static napi_value setPath(napi_env env, napi_callback_info info) {
 static napi_value replaceSession(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 3);
   Engine* engine = engineOf(arguments);
-  const int32_t from = arguments.integer(1, 0, INT32_MAX);
-  const int32_t to = arguments.integer(2, 0, INT32_MAX);
-  if (arguments.ok() && engine != nullptr) engine->replaceSession(from, to);
+  const int32_t from = arguments.id(1);
+  const int32_t to = arguments.id(2);
+  if (arguments.ok()) engine->replaceSession(from, to);
   return nullptr;
 }
 
 static napi_value removeSession(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 2);
   Engine* engine = engineOf(arguments);
-  const int32_t session = arguments.integer(1, 0, INT32_MAX);
-  if (arguments.ok() && engine != nullptr) engine->removeSession(session);
+  const int32_t session = arguments.id(1);
+  if (arguments.ok()) engine->removeSession(session);
   return nullptr;
 }
 
@@ -218,9 +219,9 @@ static napi_value setStation(napi_env env, napi_callback_info info) {
   Engine* engine = engineOf(arguments);
   const uint64_t mac = arguments.mac(1);
   const StationKind kind = static_cast<StationKind>(arguments.integer(2, 0, 2));
-  const int32_t session = arguments.integer(3, 0, INT32_MAX);
+  const int32_t session = arguments.id(3);
   Failure failure;
-  if (arguments.ok() && engine != nullptr && !engine->setStation(mac, kind, session, &failure))
+  if (arguments.ok() && !engine->setStation(mac, kind, session, &failure))
     throwError(env, failure.code, failure.message);
   return nullptr;
 }
@@ -229,7 +230,7 @@ static napi_value removeStation(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 2);
   Engine* engine = engineOf(arguments);
   const uint64_t mac = arguments.mac(1);
-  if (arguments.ok() && engine != nullptr) engine->removeStation(mac);
+  if (arguments.ok()) engine->removeStation(mac);
   return nullptr;
 }
 
@@ -237,7 +238,7 @@ static napi_value stationIdleMs(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 2);
   Engine* engine = engineOf(arguments);
   const uint64_t mac = arguments.mac(1);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   return number(env, static_cast<double>(engine->stationIdleMs(mac)));
 }
 
@@ -247,7 +248,7 @@ static napi_value setRelay(napi_env env, napi_callback_info info) {
   const NodeId destination = arguments.nodeId(1);
   const int32_t session = arguments.integer(2, 1, INT32_MAX);
   Failure failure;
-  if (arguments.ok() && engine != nullptr && !engine->setRelay(destination, session, &failure))
+  if (arguments.ok() && !engine->setRelay(destination, session, &failure))
     throwError(env, failure.code, failure.message);
   return nullptr;
 }
@@ -256,30 +257,30 @@ static napi_value removeRelay(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 2);
   Engine* engine = engineOf(arguments);
   const NodeId destination = arguments.nodeId(1);
-  if (arguments.ok() && engine != nullptr) engine->removeRelay(destination);
+  if (arguments.ok()) engine->removeRelay(destination);
   return nullptr;
 }
 
 static napi_value sendFrame(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 5);
   Engine* engine = engineOf(arguments);
-  const int32_t session = arguments.integer(1, 0, INT32_MAX);
+  const int32_t session = arguments.id(1);
   const uint8_t type = static_cast<uint8_t>(arguments.integer(2, 0, 3));
   const Piece bytes = arguments.bytes(3, limits::kFrameBytes);
   const VnetHeader offload = arguments.offload(4);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   return boolean(env, engine->sendFrame(session, type, bytes, offload));
 }
 
 static napi_value sendEnvelope(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 6);
   Engine* engine = engineOf(arguments);
-  const int32_t via = arguments.integer(1, 0, INT32_MAX);
+  const int32_t via = arguments.id(1);
   const NodeId source = arguments.nodeId(2);
   const NodeId destination = arguments.nodeId(3);
   const uint8_t ttl = static_cast<uint8_t>(arguments.integer(4, 0, 255));
   const Piece bytes = arguments.bytes(5, limits::kPlaintextBytes);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   uint8_t ids[2 * kNodeIdBytes];
   memcpy(ids, source.data(), kNodeIdBytes);
   memcpy(ids + kNodeIdBytes, destination.data(), kNodeIdBytes);
@@ -291,7 +292,7 @@ static napi_value deliverFrame(napi_env env, napi_callback_info info) {
   Engine* engine = engineOf(arguments);
   const Piece bytes = arguments.bytes(1, limits::kFrameBytes);
   const VnetHeader offload = arguments.offload(2);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   return boolean(env, engine->deliverFrame(bytes, offload));
 }
 
@@ -328,7 +329,7 @@ static napi_value completeFrame(napi_env env, napi_callback_info info) {
 static napi_value counters(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 1);
   Engine* engine = engineOf(arguments);
-  if (engine == nullptr) return nullptr;
+  if (!arguments.ok()) return nullptr;
   double values[14];
   engine->counters(values);
   return numberArray(env, values, 14);
@@ -337,8 +338,8 @@ static napi_value counters(napi_env env, napi_callback_info info) {
 static napi_value sessionCounters(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info, 2);
   Engine* engine = engineOf(arguments);
-  const int32_t session = arguments.integer(1, 0, INT32_MAX);
-  if (!arguments.ok() || engine == nullptr) return nullptr;
+  const int32_t session = arguments.id(1);
+  if (!arguments.ok()) return nullptr;
   double values[13];
   return numberArray(env, values, engine->sessionCounters(session, values) ? 13 : 0);
 }

@@ -161,6 +161,18 @@ napi_value numberArray(napi_env env, const double* values, size_t count) {
   return result;
 }
 
+napi_value handleOf(napi_env env, void* data, napi_finalize finalize, const napi_type_tag& tag) {
+  napi_value result = nullptr;
+  if (napi_create_external(env, data, nullptr, nullptr, &result) != napi_ok ||
+      napi_type_tag_object(env, result, &tag) != napi_ok)
+    return nullptr;
+  // Last: before, the caller frees it.
+  if (finalize != nullptr &&
+      napi_add_finalizer(env, result, data, finalize, nullptr, nullptr) != napi_ok)
+    return nullptr;
+  return result;
+}
+
 void throwError(napi_env env, const char* code, const std::string& message) {
   napi_throw_error(env, code, message.c_str());
 }

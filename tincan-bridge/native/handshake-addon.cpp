@@ -11,6 +11,14 @@ static Handshake* handshakeOf(Arguments& arguments) {
   return static_cast<Handshake*>(arguments.external(0, kHandshakeTag));
 }
 
+/** A function whose only argument is the handshake. */
+template <typename Body>
+static napi_value withHandshake(napi_env env, napi_callback_info info, Body body) {
+  Arguments arguments(env, info, 1);
+  Handshake* handshake = handshakeOf(arguments);
+  return arguments.ok() ? body(*handshake) : nullptr;
+}
+
 static napi_value stateOf(napi_env env, Handshake::State state) {
   return number(env, static_cast<double>(state));
 }
@@ -33,21 +41,16 @@ static napi_value create(napi_env env, napi_callback_info info) {
     throwError(env, "identity.unusable", "handshake cannot begin: " + reason);
     return nullptr;
   }
-  napi_value result = nullptr;
-  Handshake* handshake = made.release();
   const auto finalize = [](napi_env, void* data, void*) { delete static_cast<Handshake*>(data); };
-  if (napi_create_external(env, handshake, finalize, nullptr, &result) != napi_ok) {
-    delete handshake;
-    return nullptr;
-  }
-  napi_type_tag_object(env, result, &kHandshakeTag);
+  napi_value result = handleOf(env, made.get(), finalize, kHandshakeTag);
+  if (result != nullptr) made.release();
   return result;
 }
 
 static napi_value start(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 1);
-  Handshake* handshake = handshakeOf(arguments);
-  return arguments.ok() ? stateOf(env, handshake->start()) : nullptr;
+  return withHandshake(env, info, [env](Handshake& handshake) {
+    return stateOf(env, handshake.start());
+  });
 }
 
 static napi_value feed(napi_env env, napi_callback_info info) {
@@ -58,9 +61,9 @@ static napi_value feed(napi_env env, napi_callback_info info) {
 }
 
 static napi_value expire(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 1);
-  Handshake* handshake = handshakeOf(arguments);
-  return arguments.ok() ? stateOf(env, handshake->expire()) : nullptr;
+  return withHandshake(env, info, [env](Handshake& handshake) {
+    return stateOf(env, handshake.expire());
+  });
 }
 
 static napi_value take(napi_env env, napi_callback_info info) {
@@ -75,9 +78,9 @@ static napi_value take(napi_env env, napi_callback_info info) {
 }
 
 static napi_value deadline(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 1);
-  Handshake* handshake = handshakeOf(arguments);
-  return arguments.ok() ? number(env, static_cast<double>(handshake->deadlineMs())) : nullptr;
+  return withHandshake(env, info, [env](Handshake& handshake) {
+    return number(env, static_cast<double>(handshake.deadlineMs()));
+  });
 }
 
 static napi_value result(napi_env env, napi_callback_info info) {
@@ -105,22 +108,22 @@ static napi_value result(napi_env env, napi_callback_info info) {
 }
 
 static napi_value reason(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 1);
-  Handshake* handshake = handshakeOf(arguments);
-  return arguments.ok() ? string(env, handshake->reason()) : nullptr;
+  return withHandshake(env, info, [env](Handshake& handshake) {
+    return string(env, handshake.reason());
+  });
 }
 
 static napi_value keyLogLine(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 1);
-  Handshake* handshake = handshakeOf(arguments);
-  return arguments.ok() ? string(env, handshake->keyLogLine()) : nullptr;
+  return withHandshake(env, info, [env](Handshake& handshake) {
+    return string(env, handshake.keyLogLine());
+  });
 }
 
 static napi_value close(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info, 1);
-  Handshake* handshake = handshakeOf(arguments);
-  if (arguments.ok()) handshake->close();
-  return nullptr;
+  return withHandshake(env, info, [](Handshake& handshake) {
+    handshake.close();
+    return static_cast<napi_value>(nullptr);
+  });
 }
 
 void exportHandshake(napi_env env, napi_value exports) {

@@ -96,13 +96,9 @@ static napi_value watchNetwork(napi_env env, napi_callback_info info) {
   uv_poll_start(&watch->poll, UV_READABLE, onReadable);
   uv_unref(reinterpret_cast<uv_handle_t*>(&watch->poll));
   napi_add_env_cleanup_hook(env, onEnvironmentEnd, watch);
-  napi_value handle = nullptr;
   // No finalizer: the watch ends by its own call, or with the environment.
-  if (napi_create_external(env, watch, nullptr, nullptr, &handle) != napi_ok ||
-      napi_type_tag_object(env, handle, &kWatchTag) != napi_ok) {
-    stop(watch);
-    return nullptr;
-  }
+  napi_value handle = handleOf(env, watch, nullptr, kWatchTag);
+  if (handle == nullptr) stop(watch);
   return handle;
 }
 

@@ -220,6 +220,13 @@ test('a peer that ends is left alone for a minute, unless it describes itself', 
   assert.deepEqual(run.at(6_000, heard(null, nonce(0xb02))).kinds(), ['start-ice', 'pair-ice']);
 });
 
+test('a peer that is trusted no more is taken down, for the reason that is given', () => {
+  const run = online().at(5_000, { kind: 'distrusted', reason: 'the certificate is revoked' });
+  assert.deepEqual(run.kinds(), ['remove', 'down']);
+  assert.equal(run.state.lastError, 'the certificate is revoked');
+  assert.equal(run.timer('pause'), 5_000 + timers.endedMs);
+});
+
 test('a session that is not wanted any more takes everything down', () => {
   const run = online().at(1_000, heard(null, nonce(0xb01)));
   run.at(2_000, { kind: 'unwanted', reason: 'test' });
