@@ -97,8 +97,7 @@ async function devicesOf({ lab }: Scene, ns: string): Promise<readonly string[]>
   const ours = /\bev(|br|ap|pi|po)-lab\b/;
   return [...text.split('\n'), ...links.split('\n')]
     .filter((line) => ours.test(line))
-    .map((line) => /^(\d+: \S+)(.*inet \S+|.*mtu \d+)/.exec(line)?.slice(1).join('') ?? line)
-    .map((line) => line.replace(/<.*>/, ''));
+    .map((line) => /^(\d+: \S+)(.*inet \S+)?/.exec(line)?.slice(1).join('') ?? line);
 }
 
 test.unless(

@@ -27,6 +27,14 @@ export const planMac = (name: InterfaceName, mac: string, seen: Seen): IpCommand
 export const planMtu = (name: InterfaceName, mtu: number, seen: Seen): IpCommand[] =>
   seen?.mtu === mtu ? [] : [set(name, 'mtu', String(mtu))];
 
+/**
+ * A bridge drops what is wider than a port of it, in silence. So the TAP, and what patches bridges to
+ * each other, take what any guest sends, and the switch behind the TAP answers "too big"; and they
+ * take what comes from a node whose paths carry more than ours. The bridge device, by which this host
+ * itself sends, has the MTU of the paths.
+ */
+export const portMtu = (mtu: number): number => Math.max(mtu, 9_000);
+
 export const planUp = (name: InterfaceName, seen: Seen): IpCommand[] =>
   seen?.up === true ? [] : [set(name, 'up')];
 

@@ -26,6 +26,7 @@ import {
   planPort,
   planTap,
   planUp,
+  portMtu,
 } from './links.ts';
 import { patchNames } from './names.ts';
 
@@ -34,13 +35,6 @@ export type LinuxPlan =
   | { readonly kind: 'refused'; readonly refusal: Refusal };
 
 type Observed = readonly ObservedDevice[];
-
-/**
- * A Linux bridge drops what is wider than the port that it must leave by, in silence. So the TAP takes
- * what any guest sends, and the switch behind it answers "too big"; the bridge device, by which this
- * host itself sends, has the MTU of the paths.
- */
-const widestPort = 9_000;
 
 export function planLinux(wish: DeviceWish, observed: Observed): LinuxPlan {
   const refusal = refuse(wish, observed);
@@ -60,7 +54,7 @@ export function planLinux(wish: DeviceWish, observed: Observed): LinuxPlan {
             ...planBridge(wish, bridge, find(observed, bridge.name)),
             ...planPort(tap, bridge.name, seen),
           ]),
-      ...planMtu(tap, bridge === null ? mtu : Math.max(mtu, widestPort), seen),
+      ...planMtu(tap, bridge === null ? mtu : portMtu(mtu), seen),
       ...planUp(tap, seen),
       ...(bridge === null || app === null ? [] : planApp(wish, bridge, app, observed)),
       ...planAddresses(holder, wish.addresses, find(observed, holder)?.addresses ?? []),
@@ -152,7 +146,7 @@ function planApp(
       // The kernel gives a bridge the smallest MTU of its ports, unless it was set.
       return [
         ...planPort(name, to.name, seen),
-        ...planMtu(name, Math.max(bridge.mtu, app.mtu), seen),
+        ...planMtu(name, portMtu(bridge.mtu), seen),
         ...planUp(name, seen),
       ];
     }),

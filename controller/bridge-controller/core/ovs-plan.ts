@@ -25,6 +25,7 @@ import {
   planNoBridge,
   planTap,
   planUp,
+  portMtu,
 } from './links.ts';
 import { appBridgeName, bridgeName, patchNames } from './names.ts';
 
@@ -91,7 +92,7 @@ export function planOvs(wish: OvsWish, devices: Devices, bridges: Bridges): OvsP
       ...planNoBridge(tap, seen),
       ...(seen === undefined ? [['link', 'set', 'dev', tap, 'addrgenmode', 'none']] : []),
       ...(seen === undefined || seen.addresses.length === 0 ? [] : [flush(tap)]),
-      ...planMtu(tap, mtu, seen),
+      ...planMtu(tap, portMtu(mtu), seen),
       ...planUp(tap, seen),
     ],
     database: [

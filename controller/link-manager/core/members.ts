@@ -5,7 +5,7 @@
  *
  *   unknown ──seen──▶ there ──left──▶ (session) away ──session down──▶ unknown
  *                      │  ▲────seen──────────┘
- *                      └──removed, or left after a goodbye──▶ unknown
+ *                      └──removed, leaving──▶ unknown
  */
 import { unreachable } from '../../../base/errors.ts';
 import type { NodeId } from '../../../base/ids.ts';
@@ -14,8 +14,6 @@ import { type Step, stay, step, type Transition } from '../../../base/machine.ts
 export interface Member {
   readonly leaf: boolean;
   readonly standing: 'there' | 'away';
-  /** It said goodbye: its session ends by itself. */
-  readonly leaving: boolean;
 }
 
 export interface MembersState {
@@ -35,7 +33,7 @@ export type MembersInput =
   | { readonly kind: 'session-up'; readonly peer: NodeId }
   | { readonly kind: 'session-down'; readonly peer: NodeId };
 
-/** The list has changed; `now`: somebody is no longer trusted. */
+/** The list has changed; `now`: somebody must not be routed to any more. */
 export type MembersEffect = { readonly kind: 'tell'; readonly when: 'soon' | 'now' };
 
 /** As many as the bridge protocol carries; signal bounds them likewise. */
@@ -55,15 +53,15 @@ export const nextMembers: Transition<MembersState, MembersInput, MembersEffect> 
       if (member === undefined && state.members.size >= maxMembers) {
         return stay(state, 'the table is full: signal refuses members beyond it too');
       }
-      const next = put(state, peer, { leaf, standing: 'there', leaving: false });
+      const next = put(state, peer, { leaf, standing: 'there' });
       if (member !== undefined && member.leaf === leaf) return step(next);
       return step(next, { kind: 'tell', when: 'soon' });
     }
     case 'lost':
       return member === undefined ? stay(state, 'never seen') : lost(state, member, input);
     case 'leaving':
-      if (member === undefined) return stay(state, 'never seen');
-      return step(put(state, peer, { ...member, leaving: true }));
+      // At once: else the process would take what is left of its link for a way over the ring.
+      return member === undefined ? stay(state, 'never seen') : drop(state, peer, 'now');
     case 'session-up':
       return step({ ...state, sessions: new Set(state.sessions).add(peer) });
     case 'session-down': {
@@ -95,7 +93,7 @@ function lost(
     case 'removed':
       return drop(state, peer, 'now');
     case 'left':
-      return state.sessions.has(peer) && !member.leaving
+      return state.sessions.has(peer)
         ? step(put(state, peer, { ...member, standing: 'away' }))
         : drop(state, peer, 'soon');
     case 'signal-lost':

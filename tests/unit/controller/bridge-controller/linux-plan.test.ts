@@ -150,8 +150,8 @@ const appThere: readonly ObservedDevice[] = [
     mtu: 1400,
     addresses: vnic.addresses,
   }),
-  device({ name: patchInner, kind: 'veth', master: bridge }),
-  device({ name: patchOuter, kind: 'veth', master: appBridgeName(overlay) }),
+  device({ name: patchInner, kind: 'veth', mtu: 9000, master: bridge }),
+  device({ name: patchOuter, kind: 'veth', mtu: 9000, master: appBridgeName(overlay) }),
 ];
 
 test('a bridge for applications that stands is left, and goes when it is no longer configured', () => {

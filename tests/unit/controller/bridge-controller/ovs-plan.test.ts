@@ -44,7 +44,7 @@ const device = (d: Partial<ObservedDevice>): ObservedDevice => ({
   alias: 'evio:lab',
   kind: 'tun',
   mac,
-  mtu: 1420,
+  mtu: 9000,
   up: true,
   master: '',
   spanningTree: false,
@@ -79,7 +79,7 @@ test('on an empty host TAP, bridge and addresses are made in that order', () => 
       'tuntap add dev ev-lab mode tap vnet_hdr',
       'link set dev ev-lab alias evio:lab',
       'link set dev ev-lab addrgenmode none',
-      'link set dev ev-lab mtu 1420',
+      'link set dev ev-lab mtu 9000',
       'link set dev ev-lab up',
     ],
     database: [

@@ -59,10 +59,11 @@ test('one that left the server goes at once, or with its session', () => {
   assert.deepEqual(run(seen, up, lost('left'), seen, down), { members: [peer], last: [] });
 });
 
-test('one that said goodbye goes with its presence, whatever its session does', () => {
+test('one that said goodbye goes at once, whatever its session does', () => {
   const leaving: MembersInput = { kind: 'leaving', peer };
-  assert.deepEqual(run(seen, up, leaving).members, [peer]);
-  assert.deepEqual(run(seen, up, leaving, lost('left')), { members: [], last: soon });
+  const now: readonly MembersEffect[] = [{ kind: 'tell', when: 'now' }];
+  assert.deepEqual(run(seen, up, leaving), { members: [], last: now });
+  assert.deepEqual(run(seen, up, leaving, lost('left')), { members: [], last: [] });
   assert.deepEqual(run(seen, leaving, lost('left'), seen, up, lost('left')).members, [peer]);
 });
 
