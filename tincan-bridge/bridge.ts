@@ -210,12 +210,16 @@ class Tunnel {
     return {};
   }
 
-  /** What is on its way still arrives; then it ends, unless frames flowed and the ring carries it on. */
+  /**
+   * What is on its way from a member still arrives; then its session ends, unless frames flowed and
+   * the ring carries it on. Who is no member (any more) gets nothing from now on.
+   */
   disconnect(peer: NodeId, reason: string): Nothing {
     const session = this.#book.get(peer);
     if (session?.isWanted !== true) return {};
     const used = session.payloadBytes > 0 && session.payloadAgoMs() < ringKeepMs;
-    session.release(reason, used && this.#switch.ring.isMember(peer));
+    if (this.#switch.ring.isMember(peer)) session.release(reason, used);
+    else this.#book.end(peer, reason);
     return {};
   }
 
