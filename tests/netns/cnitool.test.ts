@@ -6,25 +6,18 @@
  */
 import assert from 'node:assert/strict';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../base/errors.ts';
 import { addressOf, needsShim, Result } from '../support/cni.ts';
 import { suite } from '../support/harness.ts';
+import { cniPlugin, judge } from '../support/kubernetes/judges.ts';
 import { type LoneNode, startLoneNode } from '../support/lone-node.ts';
 import { ping } from '../support/traffic.ts';
 
 const test = suite('cnitool');
 
-/** Where the tests' own builds of other projects' programs are kept, outside of the repository. */
-const cache = join(
-  process.env['EVIO_TEST_CACHE'] ?? join(homedir(), '.cache', 'evio-judges'),
-  'bin',
-  'cni',
-);
-const missing = ['cnitool', 'portmap', 'bandwidth', 'host-local'].find(
-  (name) => !existsSync(join(cache, name)),
-);
+const plugins = ['portmap', 'bandwidth', 'host-local'];
+const missing = [judge('cnitool'), ...plugins.map(cniPlugin)].find((file) => !existsSync(file));
 const needs =
   needsShim ??
   (missing === undefined ? null : `no ${missing}: tests/setup.sh kubernetes builds it with Go`);
@@ -43,8 +36,7 @@ async function startBench(t: Parameters<typeof startLoneNode>[0]): Promise<Bench
   const lone = await startLoneNode(t, { PodCIDRs: ['10.42.1.0/24', 'fd42:0:0:1::/64'] });
   const [bin, net] = [join(lone.lab.folder, 'bin'), join(lone.lab.folder, 'net.d')];
   mkdirSync(bin);
-  for (const name of ['portmap', 'bandwidth', 'host-local'])
-    copyFileSync(join(cache, name), join(bin, name));
+  for (const name of plugins) copyFileSync(cniPlugin(name), join(bin, name));
   const tool: Bench['tool'] = (verb, pod, environment = {}) => {
     const all = {
       CNI_PATH: bin,
@@ -54,7 +46,7 @@ async function startBench(t: Parameters<typeof startLoneNode>[0]): Promise<Bench
     };
     const variables = Object.entries(all).map(([name, value]) => `${name}=${value}`);
     const netns = `/run/netns/${lone.lab.fullName(pod)}`;
-    const argv = ['env', '-i', ...variables, join(cache, 'cnitool'), verb, 'evio', netns];
+    const argv = ['env', '-i', ...variables, judge('cnitool'), verb, 'evio', netns];
     return lone.lab.exec('host', argv, { timeoutMs: 30_000 });
   };
   const failure: Bench['failure'] = (verb, pod) =>

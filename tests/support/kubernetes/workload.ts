@@ -8,7 +8,8 @@ import { z } from 'zod';
 import { waitFor } from '../scope.ts';
 import { iperf } from '../traffic.ts';
 import type { Cluster } from './cluster.ts';
-import { judgeImage, type Worker } from './worker.ts';
+import { judgeImage } from './runtime.ts';
+import type { Worker } from './worker.ts';
 
 export interface Pod {
   readonly name: string;
