@@ -53,7 +53,8 @@ test.unless(
       const before = await tracesOn(machine);
       const container = `web${index}`;
       const serve = 'hostname >/tmp/index.html; exec httpd -f -p 80 -h /tmp';
-      const run = ['run', '--detach', `--name=${container}`, `--hostname=${container}`];
+      const named = [`--name=${container}`, `--hostname=${container}`];
+      const run = ['run', '--detach', ...named, `--cgroup-parent=${machine.podCgroup}`];
       await podman(...run, '--publish=8080:80', image, '/bin/sh', '-c', serve);
       const format = '{{.NetworkSettings.Networks.evio.IPAddress}}';
       const address = (await podman('inspect', '--format', format, container)).trim();

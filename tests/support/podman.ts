@@ -13,7 +13,7 @@ export const image = 'localhost/busybox:1';
 /** Standard output of podman with these arguments. */
 export type Podman = (...args: readonly string[]) => Promise<string>;
 
-/** Ready to run containers of `image`. */
+/** Ready to run containers of `image`; each wants `--cgroup-parent` of the machine. */
 export async function setUpPodman({ lab, name }: Machine): Promise<Podman> {
   const folder = join(lab.folder, 'podman', name);
   for (const part of ['storage', 'run', 'tmp', 'root/bin', 'root/tmp']) {
@@ -35,7 +35,10 @@ export async function setUpPodman({ lab, name }: Machine): Promise<Podman> {
   return podman;
 }
 
-/** Locks in files: those in shared memory would be one for all machines of this host. */
+/**
+ * Locks in files: those in shared memory would be one for all machines of this host. And no more
+ * open files than a kernel has to allow (fs.nr_open).
+ */
 const engineConfig = (folder: string): string => `[network]
 network_backend = "cni"
 network_config_dir = "/etc/cni/net.d"
@@ -49,6 +52,7 @@ lock_type = "file"
 tmp_dir = "${folder}/tmp"
 [containers]
 apparmor_profile = "unconfined"
+default_ulimits = ["nofile=1024:1024"]
 `;
 
 /** vfs: works on whatever file system the folder is on. */
