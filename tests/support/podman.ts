@@ -36,8 +36,8 @@ export async function setUpPodman({ lab, name }: Machine): Promise<Podman> {
 }
 
 /**
- * Locks in files: those in shared memory would be one for all machines of this host. And no more
- * open files than a kernel has to allow (fs.nr_open).
+ * Locks in files: those in shared memory would be one for all machines of this host. Limits that
+ * this process may set: by default podman asks for a million.
  */
 const engineConfig = (folder: string): string => `[network]
 network_backend = "cni"
@@ -52,7 +52,7 @@ lock_type = "file"
 tmp_dir = "${folder}/tmp"
 [containers]
 apparmor_profile = "unconfined"
-default_ulimits = ["nofile=1024:1024"]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 `;
 
 /** vfs: works on whatever file system the folder is on. */

@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { z } from 'zod';
+import { removeNamespace } from '../netns.ts';
 import { waitFor } from '../scope.ts';
 import { iperf } from '../traffic.ts';
 import type { Cluster } from './cluster.ts';
@@ -385,6 +386,23 @@ async function measureHosts(cluster: Cluster, seconds: number): Promise<Speed> {
   return { there: there.mbps, back: (await iperf(lab, { ...pair, reverse: true })).mbps };
 }
 
+/** A cable between two namespaces and nothing else: what this machine can. */
+async function measureCable(cluster: Cluster, seconds: number): Promise<number> {
+  const { lab } = cluster.scene;
+  const [from, to] = ['cable-a', 'cable-b'];
+  await lab.namespace(from);
+  await lab.namespace(to);
+  const [one, two] = ['192.0.2.1', '192.0.2.2'];
+  await lab.cable(
+    { ns: from, dev: 'eth0', addresses: [`${one}/24`] },
+    { ns: to, dev: 'eth0', addresses: [`${two}/24`] },
+  );
+  const { mbps } = await iperf(lab, { from, to, address: two, seconds });
+  await removeNamespace(lab.fullName(from));
+  await removeNamespace(lab.fullName(to));
+  return mbps;
+}
+
 /**
  * TCP between pods beside TCP between their hosts, both over the overlay, in turns: what else runs
  * on this machine then troubles both. A line for people, and pods ÷ hosts.
@@ -404,8 +422,9 @@ export async function compareSpeeds(
     `${mean(runs, 'there').toFixed(0)} and ${mean(runs, 'back').toFixed(0)} Mbit/s`;
   const both = (runs: readonly Speed[]): number => mean(runs, 'there') + mean(runs, 'back');
   const ratio = both(pods) / both(hosts);
+  const cable = await measureCable(cluster, 2);
   return {
-    line: `hosts ${show(hosts)}, pods ${show(pods)}: ${ratio.toFixed(2)} of the hosts`,
+    line: `cable ${cable.toFixed(0)} Mbit/s, hosts ${show(hosts)}, pods ${show(pods)}: ${ratio.toFixed(2)} of the hosts`,
     ratio,
   };
 }
