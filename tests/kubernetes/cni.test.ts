@@ -71,7 +71,10 @@ test.unless(
 );
 
 /** Waits until what there is because of pods is what there was. */
-const noTraces = (cluster: Cluster, before: Awaited<ReturnType<typeof podTraces>>): Promise<true> =>
+const noTraces = (
+  cluster: Cluster,
+  before: Awaited<ReturnType<typeof podTraces>>,
+): Promise<boolean> =>
   waitFor(
     'nothing of other pods is left',
     async () => {
