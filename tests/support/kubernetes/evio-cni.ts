@@ -70,6 +70,7 @@ export async function tracesOn({ lab, name }: Machine): Promise<readonly string[
   const links = await lab.exec(name, ['ip', '-brief', 'link']);
   const devices = links.split('\n').map((line) => line.split(/[@\s]/)[0] ?? '');
   const namespaces = (await lab.exec(name, ['ip', 'netns'])).split('\n');
-  const routes = (await lab.exec(name, ['ip', 'route'])).split('\n');
+  // A bridge without ports has no carrier, which shows a moment later.
+  const routes = (await lab.exec(name, ['ip', 'route'])).replaceAll(' linkdown', '').split('\n');
   return [...devices, ...namespaces, ...routes].filter((x) => x !== '').sort();
 }
