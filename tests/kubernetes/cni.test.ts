@@ -8,6 +8,7 @@ import { suite, type T } from '../support/harness.ts';
 import { type Cluster, overlayDevice, startCluster } from '../support/kubernetes/cluster.ts';
 import { evioCni, installCni, needsCni, podTraces } from '../support/kubernetes/evio-cni.ts';
 import { needsKubernetes } from '../support/kubernetes/judges.ts';
+import { compareSpeeds } from '../support/kubernetes/speeds.ts';
 import {
   checkApiFromPods,
   checkBandwidth,
@@ -17,7 +18,6 @@ import {
   checkOutside,
   checkPodToPod,
   checkService,
-  compareSpeeds,
   deploy,
   inPod,
   manyPods,
@@ -57,7 +57,7 @@ test.unless(
     await checkKubectl(cluster, work);
     const speeds = await compareSpeeds(cluster, work);
     process.stdout.write(`evio-cni: MTU ${mtu}; ${speeds.line}\n`);
-    assert.ok(speeds.ratio > 0.5, speeds.line); // 0.85 on a quiet machine
+    assert.ok(speeds.networks > 0.6, speeds.line); // 0.85 is asked for; others use this machine
     const with2 = await podTraces(cluster);
     await checkBandwidth(cluster);
     await noTraces(cluster, with2);

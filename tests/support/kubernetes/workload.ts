@@ -5,9 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { z } from 'zod';
-import { removeNamespace } from '../netns.ts';
 import { waitFor } from '../scope.ts';
-import { iperf } from '../traffic.ts';
 import type { Cluster } from './cluster.ts';
 import { judgeImage } from './runtime.ts';
 import type { Worker } from './worker.ts';
@@ -311,6 +309,11 @@ export async function checkBandwidth(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', 'pod', 'slow', '--wait'], { timeoutMs: 60_000 });
 }
 
+/** Of `iperf3 -J`. */
+export const IperfSum = z.object({
+  end: z.object({ sum_received: z.object({ bits_per_second: z.number() }) }),
+});
+
 /** Pod to pod by IPv6: the largest packet, and TCP. */
 export async function checkDualStack(
   cluster: Cluster,
@@ -325,7 +328,7 @@ export async function checkDualStack(
     const sized = [...probe, '-s', `${mtu - headers}`, target];
     assert.match(await inPod(cluster, from, sized), / 3 received/);
     const stream = ['iperf3', '-6', '-c', target, '-n', '1M', '-J'];
-    const report = Report.parse(JSON.parse(await inPod(cluster, from, stream)));
+    const report = IperfSum.parse(JSON.parse(await inPod(cluster, from, stream)));
     assert.ok(report.end.sum_received.bits_per_second > 0);
   }
 }
@@ -351,82 +354,6 @@ export async function checkApiFromPods(cluster: Cluster, { pods }: Workload): Pr
     const ask = ['sh', '-c', 'nc -w 5 10.96.0.1 443 </dev/null && echo open'];
     assert.equal((await inPod(cluster, pod, ask)).trim(), 'open');
   }
-}
-
-const Report = z.object({
-  end: z.object({ sum_received: z.object({ bits_per_second: z.number() }) }),
-});
-
-/** TCP in Mbit/s, each way. */
-interface Speed {
-  readonly there: number;
-  readonly back: number;
-}
-
-/** Between the pods. */
-async function measurePods(
-  cluster: Cluster,
-  { pods: [from, to] }: Workload,
-  seconds: number,
-): Promise<Speed> {
-  const run = async (more: readonly string[]): Promise<number> => {
-    const argv = ['iperf3', '-J', '-c', to.address, '-t', `${seconds}`, ...more];
-    const report = await inPod(cluster, from, argv, seconds * 1_000 + 30_000);
-    return Report.parse(JSON.parse(report)).end.sum_received.bits_per_second / 1e6;
-  };
-  return { there: await run([]), back: await run(['-R']) };
-}
-
-/** Between the workers themselves over the overlay. */
-async function measureHosts(cluster: Cluster, seconds: number): Promise<Speed> {
-  const [from, to] = cluster.workers;
-  const pair = { from: from.machine.name, to: to.machine.name, address: to.address, seconds };
-  const { lab } = cluster.scene;
-  const there = await iperf(lab, pair);
-  return { there: there.mbps, back: (await iperf(lab, { ...pair, reverse: true })).mbps };
-}
-
-/** A cable between two namespaces and nothing else: what this machine can. */
-async function measureCable(cluster: Cluster, seconds: number): Promise<number> {
-  const { lab } = cluster.scene;
-  const [from, to] = ['cable-a', 'cable-b'];
-  await lab.namespace(from);
-  await lab.namespace(to);
-  const [one, two] = ['192.0.2.1', '192.0.2.2'];
-  await lab.cable(
-    { ns: from, dev: 'eth0', addresses: [`${one}/24`] },
-    { ns: to, dev: 'eth0', addresses: [`${two}/24`] },
-  );
-  const { mbps } = await iperf(lab, { from, to, address: two, seconds });
-  await removeNamespace(lab.fullName(from));
-  await removeNamespace(lab.fullName(to));
-  return mbps;
-}
-
-/**
- * TCP between pods beside TCP between their hosts, both over the overlay, in turns: what else runs
- * on this machine then troubles both. A line for people, and pods ÷ hosts.
- */
-export async function compareSpeeds(
-  cluster: Cluster,
-  work: Workload,
-): Promise<{ readonly line: string; readonly ratio: number }> {
-  const [hosts, pods]: [Speed[], Speed[]] = [[], []];
-  for (let round = 0; round < 3; round += 1) {
-    hosts.push(await measureHosts(cluster, 2));
-    pods.push(await measurePods(cluster, work, 2));
-  }
-  const mean = (runs: readonly Speed[], way: keyof Speed): number =>
-    runs.reduce((sum, speed) => sum + speed[way], 0) / runs.length;
-  const show = (runs: readonly Speed[]): string =>
-    `${mean(runs, 'there').toFixed(0)} and ${mean(runs, 'back').toFixed(0)} Mbit/s`;
-  const both = (runs: readonly Speed[]): number => mean(runs, 'there') + mean(runs, 'back');
-  const ratio = both(pods) / both(hosts);
-  const cable = await measureCable(cluster, 2);
-  return {
-    line: `cable ${cable.toFixed(0)} Mbit/s, hosts ${show(hosts)}, pods ${show(pods)}: ${ratio.toFixed(2)} of the hosts`,
-    ratio,
-  };
 }
 
 const bothWays = ([a, b]: readonly [Pod, Pod]): readonly (readonly [Pod, Pod])[] => [
