@@ -22,7 +22,7 @@ import { quantile } from '../support/traffic.ts';
 const test = suite('a kubelet alone');
 
 /** Pods of each plugin that are timed; 20 by hand. */
-const starts = Number(process.env['EVIO_TEST_STARTS'] ?? 3);
+const starts = Number(process.env['EVIO_TEST_STARTS'] ?? 4);
 
 test.unless(
   needsKubernetes ?? needsShim,

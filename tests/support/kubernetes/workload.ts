@@ -300,7 +300,7 @@ export async function checkBandwidth(cluster: Cluster): Promise<void> {
   const address = ['get', 'pod', 'slow', '-o', 'jsonpath={.status.podIP}'];
   const slow = await cluster.kubectl(address);
   for (const way of [[], ['-R']]) {
-    const argv = ['iperf3', '-J', '-c', slow, '-t', '5', ...way];
+    const argv = ['iperf3', '-J', '-c', slow, '-t', '3', ...way];
     const report = await lab.exec(name, argv, { timeoutMs: 40_000 });
     const last = Seconds.parse(JSON.parse(report)).intervals.at(-1)?.sum.bits_per_second ?? 0;
     const mbps = last / 1e6;
