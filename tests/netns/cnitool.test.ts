@@ -78,6 +78,7 @@ test.unless(
       assert.equal(result.cniVersion, version);
       assert.equal((await ping(lab, pod, '10.42.1.1', { count: 2 })).received, 2);
       assert.equal((await ping(lab, 'host', addressOf(result, 6), { count: 2 })).received, 2);
+      assert.match(await lab.exec('host', ['tc', 'qdisc', 'show']), /tbf .*rate 100Mbit/);
       const checked =
         version === '0.3.1'
           ? 'not in this version'
