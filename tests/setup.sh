@@ -47,6 +47,7 @@ runc runc
 etcd etcd-server
 iptables iptables
 conntrack conntrack
+podman podman
 socat socat
 curl curl
 mmdebstrap mmdebstrap

@@ -7,6 +7,7 @@ import { suite, type T } from '../support/harness.ts';
 import { type Cluster, startCluster } from '../support/kubernetes/cluster.ts';
 import { type FlannelBackend, startFlannel } from '../support/kubernetes/flannel.ts';
 import { needsKubernetes } from '../support/kubernetes/judges.ts';
+import { compareSpeeds } from '../support/kubernetes/speeds.ts';
 import {
   checkApiFromPods,
   checkKubectl,
@@ -14,7 +15,6 @@ import {
   checkOutside,
   checkPodToPod,
   checkService,
-  compareSpeeds,
   deploy,
   undeploy,
 } from '../support/kubernetes/workload.ts';

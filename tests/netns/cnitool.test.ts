@@ -16,8 +16,8 @@ import { ping } from '../support/traffic.ts';
 
 const test = suite('cnitool');
 
-const reference = ['portmap', 'bandwidth', 'host-local'];
-const missing = [judge('cnitool'), ...reference.map(cniPlugin)].find((path) => !existsSync(path));
+const plugins = ['portmap', 'bandwidth', 'host-local'];
+const missing = [judge('cnitool'), ...plugins.map(cniPlugin)].find((file) => !existsSync(file));
 const needs =
   needsShim ??
   (missing === undefined ? null : `no ${missing}: tests/setup.sh kubernetes builds it with Go`);
@@ -36,7 +36,7 @@ async function startBench(t: Parameters<typeof startLoneNode>[0]): Promise<Bench
   const lone = await startLoneNode(t, { PodCIDRs: ['10.42.1.0/24', 'fd42:0:0:1::/64'] });
   const [bin, net] = [join(lone.lab.folder, 'bin'), join(lone.lab.folder, 'net.d')];
   mkdirSync(bin);
-  for (const name of reference) copyFileSync(cniPlugin(name), join(bin, name));
+  for (const name of plugins) copyFileSync(cniPlugin(name), join(bin, name));
   const tool: Bench['tool'] = (verb, pod, environment = {}) => {
     const all = {
       CNI_PATH: bin,
@@ -78,6 +78,7 @@ test.unless(
       assert.equal(result.cniVersion, version);
       assert.equal((await ping(lab, pod, '10.42.1.1', { count: 2 })).received, 2);
       assert.equal((await ping(lab, 'host', addressOf(result, 6), { count: 2 })).received, 2);
+      assert.match(await lab.exec('host', ['tc', 'qdisc', 'show']), /tbf .*rate 100Mbit/);
       const checked =
         version === '0.3.1'
           ? 'not in this version'

@@ -27,18 +27,6 @@ async function bothUp({ a, b }: Two): Promise<void> {
   await b.waitUp('a');
 }
 
-/** Pid of the node's tunnel process, once it serves; another than `not`. */
-const tunnelPid = (node: EvioNode, not = 0): Promise<number> =>
-  waitFor(
-    `${node.name} has a tunnel process`,
-    async () => {
-      const process = (await node.status()).overlays[0]?.['bridgeProcess'];
-      const { state, pid } = Object(process);
-      return state === 'up' && pid !== not ? Number(pid) : null;
-    },
-    { timeoutMs: 20_000, context: () => node.log().slice(-3_000) },
-  );
-
 /** What the kernel says of the node's links, addresses and routes, from now on. */
 function watchDevice(lab: Lab, node: EvioNode): Child {
   return lab.spawn(node.ns, ['ip', '-o', 'monitor', 'link', 'address', 'route']);
@@ -77,7 +65,7 @@ async function holdings(lab: Lab, node: EvioNode): Promise<Record<string, number
   const fds = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
   return {
     controllerFds: fds(node.pid),
-    tunnelFds: fds(await tunnelPid(node)),
+    tunnelFds: fds(await node.tunnelPid()),
     udp: lines(await lab.exec(node.ns, ['ss', '-Haun'])),
     processes: lines(await lab.exec('', ['ip', 'netns', 'pids', lab.fullName(node.ns)])),
     links: lines(await lab.exec(node.ns, ['ip', '-o', 'link'])),
@@ -109,7 +97,7 @@ test('a killed tunnel process is back within 3 s, under ping and under TCP', asy
   const monitor = watchDevice(lab, a);
   const steady = startPing(lab, a.ns, b.address);
   await nextReply(steady, 3_000);
-  const first = await tunnelPid(a);
+  const first = await a.tunnelPid();
   process.kill(first, 'SIGKILL');
   await delay(1_000);
   await nextReply(steady, 10_000);
@@ -117,7 +105,7 @@ test('a killed tunnel process is back within 3 s, under ping and under TCP', asy
   process.stdout.write(`killed under ping: ${Math.round(under.longestGapMs)} ms\n`);
   await assertWithin('without a reply under ping', under.longestGapMs, 3_000, () => logs(a, b));
 
-  const second = await tunnelPid(a, first);
+  const second = await a.tunnelPid(first);
   const beside = startPing(lab, a.ns, b.address);
   const flow = iperf(lab, {
     from: a.ns,
@@ -129,7 +117,7 @@ test('a killed tunnel process is back within 3 s, under ping and under TCP', asy
   await delay(2_000);
   process.kill(second, 'SIGKILL');
   await delay(3_000);
-  process.kill(await tunnelPid(b), 'SIGKILL'); // and the far side's
+  process.kill(await b.tunnelPid(), 'SIGKILL'); // and the far side's
   const { mbps } = await flow;
   const gap = (await beside.stop()).longestGapMs;
   process.stdout.write(`killed under TCP: ${Math.round(gap)} ms, ${mbps.toFixed(0)} Mbit/s\n`);
@@ -149,7 +137,7 @@ test('a hung tunnel process is replaced; a hung controller hinders no frame', as
   const monitor = watchDevice(lab, a);
   const steady = startPing(lab, a.ns, b.address);
   await nextReply(steady, 3_000);
-  const hung = await tunnelPid(a);
+  const hung = await a.tunnelPid();
   process.kill(hung, 'SIGSTOP');
   await delay(500);
   await nextReply(steady, 20_000);
@@ -157,7 +145,7 @@ test('a hung tunnel process is replaced; a hung controller hinders no frame', as
   process.stdout.write(`hung tunnel process: ${Math.round(longestGapMs)} ms\n`);
   await assertWithin('without a reply beside a hung one', longestGapMs, 12_000);
   assert.equal(alive(hung), false);
-  const next = await tunnelPid(a, hung);
+  const next = await a.tunnelPid(hung);
 
   const through = startPing(lab, a.ns, b.address);
   const flow = iperf(lab, { from: b.ns, to: a.ns, address: a.address, seconds: 5, bitrate: '50M' });
@@ -168,7 +156,7 @@ test('a hung tunnel process is replaced; a hung controller hinders no frame', as
   await delay(3_000); // a verdict of late timers would come now
   const { lost } = await through.stop();
   assert.equal(lost, 0, 'no frame is lost while the controller hangs');
-  assert.equal(await tunnelPid(a), next, 'the tunnel process was not replaced');
+  assert.equal(await a.tunnelPid(), next, 'the tunnel process was not replaced');
   assert.equal((await a.peer('b'))?.state, 'online');
   assertKept(monitor);
   await monitor.stop();
@@ -186,7 +174,7 @@ test('a killed controller leaves its devices but no process; the next one takes 
   await nextReply(steady, 3_000);
   const backsMs: number[] = [];
   for (let round = 0; round < 2; round += 1) {
-    const tunnel = await tunnelPid(a);
+    const tunnel = await a.tunnelPid();
     await a.kill('SIGKILL');
     await waitFor('the tunnel process ends by itself', () => !alive(tunnel), { timeoutMs: 4_000 });
     const address = await lab.exec(a.ns, ['ip', '-brief', 'address', 'show', 'dev', 'ev-lab']);
@@ -201,7 +189,7 @@ test('a killed controller leaves its devices but no process; the next one takes 
   await monitor.stop();
 
   // A power cut: nobody is told, the XMPP server still holds the old stream, the devices are gone.
-  const tunnel = await tunnelPid(a);
+  const tunnel = await a.tunnelPid();
   await lab.ip(a.ns, 'link set eth0 down');
   await a.kill('SIGKILL');
   await waitFor('the tunnel process ends', () => !alive(tunnel), { timeoutMs: 4_000 });

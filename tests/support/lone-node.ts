@@ -21,13 +21,15 @@ export interface LoneNode {
   interfaces(): Promise<readonly string[]>;
 }
 
-/** Started, and able to attach pods. */
+/** Started, and able to attach pods. `prepare` makes more of its namespace, `host`, before. */
 export async function startLoneNode(
   scope: Scope,
   cni: Readonly<Record<string, unknown>>,
+  prepare: (lab: Lab) => Promise<void> = async () => {},
 ): Promise<LoneNode> {
   const lab = await createLab(scope, { ipv6: true });
   await lab.namespace('host');
+  await prepare(lab);
   const node = startNode(lab, {
     ns: 'host',
     name: 'alone',

@@ -175,6 +175,19 @@ export class EvioNode {
     });
   }
 
+  /** Pid of its tunnel process, once it serves; another than `not`. */
+  tunnelPid(not = 0): Promise<number> {
+    return waitFor(
+      `${this.name} has a tunnel process`,
+      async () => {
+        const process = (await this.status()).overlays[0]?.['bridgeProcess'];
+        const { state, pid } = Object(process);
+        return state === 'up' && pid !== not ? Number(pid) : null;
+      },
+      { timeoutMs: 20_000, context: () => this.log().slice(-3_000) },
+    );
+  }
+
   /** SIGTERM; fails when it has not ended within 10 s, which is what the product promises. */
   async stop(): Promise<Exit> {
     const startMs = performance.now();

@@ -69,6 +69,8 @@ export interface IperfOptions {
   /** Address of the server, which runs in namespace `to`. */
   readonly address: string;
   readonly seconds?: number;
+  /** Default 5201. */
+  readonly port?: number;
   /** The server sends. */
   readonly reverse?: boolean;
   readonly parallel?: number;
@@ -107,12 +109,13 @@ export interface IperfResult {
 
 export async function iperf(lab: Lab, options: IperfOptions): Promise<IperfResult> {
   const seconds = options.seconds ?? 5;
-  const server = lab.spawn(options.to, ['iperf3', '-s', '-1', '-p', '5201']);
+  const port = `${options.port ?? 5_201}`;
+  const server = lab.spawn(options.to, ['iperf3', '-s', '-1', '-p', port]);
   try {
     await waitFor('iperf3 listens', async () =>
-      (await lab.exec(options.to, ['ss', '-Hltn', 'sport = :5201'])).includes('5201'),
+      (await lab.exec(options.to, ['ss', '-Hltn', `sport = :${port}`])).includes(port),
     );
-    const flags = ['-J', '-p', '5201', '-t', `${seconds}`, '-P', `${options.parallel ?? 1}`];
+    const flags = ['-J', '-p', port, '-t', `${seconds}`, '-P', `${options.parallel ?? 1}`];
     if (options.reverse === true) flags.push('-R');
     if (options.udpBytes !== undefined) {
       flags.push('-u', '-l', `${options.udpBytes}`, '-b', options.bitrate ?? '0');

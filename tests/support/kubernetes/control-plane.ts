@@ -15,7 +15,8 @@ import type { Machine } from './machine.ts';
 /** First address of the service range: the API server as pods know it. */
 export const serviceRange = '10.96.0.0/16';
 export const serviceRange6 = 'fd96::/112';
-export const podRange = '10.244.0.0/16';
+/** Two nodes' worth: a third has a range when another's was given back. */
+export const podRange = '10.244.0.0/23';
 export const podRange6 = 'fd44::/48';
 
 export interface ControlPlane {

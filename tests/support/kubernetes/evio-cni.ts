@@ -4,12 +4,13 @@
  */
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { NodeOptions } from '../node.ts';
+import type { EvioNode, NodeOptions } from '../node.ts';
 import { repositoryRoot } from '../repository.ts';
 import { waitFor } from '../scope.ts';
 import type { Cluster } from './cluster.ts';
 import { podRange, podRange6, serviceRange, serviceRange6 } from './control-plane.ts';
 import { cniPlugin } from './judges.ts';
+import type { Machine } from './machine.ts';
 
 const plugin = join(repositoryRoot, 'cni-plugin/shim/build/evio-cni');
 
@@ -43,27 +44,33 @@ export const evioCni = {
 /** Installs plugin and conflist on both workers once the node can give addresses. */
 export async function installCni(cluster: Cluster): Promise<void> {
   for (const [index, { machine }] of cluster.workers.entries()) {
-    for (const name of ['loopback', 'portmap', 'bandwidth']) {
-      copyFileSync(cniPlugin(name), machine.file(`/opt/cni/bin/${name}`));
-    }
     const node = cluster.evio[index];
-    await waitFor(`evio-cni is installed on ${machine.name}`, () => node?.evio('cni', 'install'), {
-      timeoutMs: 60_000,
-      stepMs: 500,
-      context: () => node?.log().slice(-3_000) ?? '',
-    });
+    if (node !== undefined) await installOn(machine, node);
   }
 }
 
-/** What there is because of pods: devices and named namespaces of each worker's machine. */
-export function podTraces(cluster: Cluster): Promise<readonly (readonly string[])[]> {
-  return Promise.all(
-    cluster.workers.map(async ({ machine: { lab, name } }) => {
-      const links = await lab.exec(name, ['ip', '-brief', 'link']);
-      const devices = links.split('\n').map((line) => line.split(/[@\s]/)[0] ?? '');
-      const namespaces = (await lab.exec(name, ['ip', 'netns'])).split('\n');
-      const routes = (await lab.exec(name, ['ip', 'route'])).split('\n');
-      return [...devices, ...namespaces, ...routes].filter((x) => x !== '').sort();
-    }),
-  );
+/** The same on one machine, with the reference plugins that stand behind ours. */
+export async function installOn(machine: Machine, node: EvioNode): Promise<void> {
+  for (const name of ['loopback', 'portmap', 'bandwidth']) {
+    copyFileSync(cniPlugin(name), machine.file(`/opt/cni/bin/${name}`));
+  }
+  await waitFor(`evio-cni is installed on ${machine.name}`, () => node.evio('cni', 'install'), {
+    timeoutMs: 60_000,
+    stepMs: 500,
+    context: () => node.log().slice(-3_000),
+  });
+}
+
+/** What there is because of pods, on each worker's machine. */
+export const podTraces = (cluster: Cluster): Promise<readonly (readonly string[])[]> =>
+  Promise.all(cluster.workers.map(({ machine }) => tracesOn(machine)));
+
+/** Devices, named namespaces and routes. */
+export async function tracesOn({ lab, name }: Machine): Promise<readonly string[]> {
+  const links = await lab.exec(name, ['ip', '-brief', 'link']);
+  const devices = links.split('\n').map((line) => line.split(/[@\s]/)[0] ?? '');
+  const namespaces = (await lab.exec(name, ['ip', 'netns'])).split('\n');
+  // A bridge without ports has no carrier, which shows a moment later.
+  const routes = (await lab.exec(name, ['ip', 'route'])).replaceAll(' linkdown', '').split('\n');
+  return [...devices, ...namespaces, ...routes].filter((x) => x !== '').sort();
 }

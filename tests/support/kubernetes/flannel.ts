@@ -10,7 +10,8 @@ import { waitFor } from '../scope.ts';
 import { type Cluster, overlayDevice } from './cluster.ts';
 import { podRange } from './control-plane.ts';
 import { cniPlugin, judge } from './judges.ts';
-import { putFile, type Worker } from './worker.ts';
+import { putFile } from './runtime.ts';
+import type { Worker } from './worker.ts';
 
 export type FlannelBackend = 'vxlan' | 'host-gw';
 

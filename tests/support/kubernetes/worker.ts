@@ -2,19 +2,15 @@
  * A worker of a cluster on one machine: containerd from Debian with the image of the judges, a real
  * kubelet and kube-proxy. Owns these processes; what makes pods reach each other comes from others.
  */
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import type { Child } from '../child.ts';
-import { waitFor } from '../scope.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { podRange, podRange6 } from './control-plane.ts';
 import { judge } from './judges.ts';
 import type { Machine } from './machine.ts';
+import { importImage, kubeletSettings, startContainerd } from './runtime.ts';
 
 export type ProxyMode = 'iptables' | 'nftables';
-
-/** Image of the judges: busybox, ping and iperf3; `judges.sh` makes it. */
-export const judgeImage = 'localhost/judge:1';
 
 export interface Worker {
   readonly machine: Machine;
@@ -45,24 +41,9 @@ export async function startWorker(
 ): Promise<Worker> {
   const { lab, name } = machine;
   const nodeName = nodeNameOf(name);
-  const runContainerd = async (): Promise<Child> => {
-    const file = join(lab.folder, 'machines', `${name}-containerd.toml`);
-    writeFileSync(file, containerdConfig);
-    const child = lab.spawn(name, ['containerd', '-c', file, '--log-level=info']);
-    await waitFor('containerd answers', () => lab.exec(name, ['ctr', 'version']), {
-      timeoutMs: 60_000,
-      stepMs: 100,
-      context: () => child.log().slice(-2_000),
-    });
-    return child;
-  };
   const kubeletArgv = await prepareKubelet(machine, control, options);
-  const importImage: Worker['importImage'] = async (archive) => {
-    const argv = ['ctr', '--namespace=k8s.io', 'images', 'import', archive];
-    await lab.exec(name, argv, { timeoutMs: 120_000 });
-  };
-  const containerd = await runContainerd();
-  await importImage(judge('image.tar'));
+  const containerd = await startContainerd(machine);
+  await importImage(machine);
   const worker: Worker = {
     machine,
     name: nodeName,
@@ -70,26 +51,18 @@ export async function startWorker(
     containerd,
     kubelet: lab.spawn(name, kubeletArgv),
     proxy: lab.spawn(name, await prepareProxy(machine, control, options)),
-    importImage,
+    importImage: (archive) => importImage(machine, archive),
     startKubelet() {
       worker.kubelet = lab.spawn(name, kubeletArgv);
     },
     async startContainerd() {
-      worker.containerd = await runContainerd();
+      worker.containerd = await startContainerd(machine);
     },
   };
   return worker;
 }
 
 export const nodeNameOf = (machine: string): string => machine.toLowerCase();
-
-/** Writes a file of the machine by rename: containerd reads a CNI file at its first event. */
-export function putFile(machine: Machine, path: string, text: string): void {
-  const file = machine.file(path);
-  mkdirSync(join(file, '..'), { recursive: true });
-  writeFileSync(`${file}.new`, text);
-  renameSync(`${file}.new`, file);
-}
 
 async function prepareKubelet(
   machine: Machine,
@@ -102,14 +75,7 @@ async function prepareKubelet(
   const serving = await ca.issue({ name: `kubelet-${name}`, ips: addresses, dns: [name] });
   const kubeconfig = await control.kubeconfig(`system:node:${name}`, 'system:nodes');
   const config = {
-    apiVersion: 'kubelet.config.k8s.io/v1beta1',
-    kind: 'KubeletConfiguration',
-    failCgroupV1: false,
-    cgroupDriver: 'cgroupfs',
-    cgroupRoot: machine.podCgroup,
-    failSwapOn: false,
-    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
-    resolvConf: '',
+    ...kubeletSettings(machine),
     clusterDomain: 'cluster.local',
     clusterDNS: ['10.96.0.10'],
     tlsCertFile: serving.certFile,
@@ -121,8 +87,6 @@ async function prepareKubelet(
     },
     authorization: { mode: 'Webhook' },
     nodeStatusUpdateFrequency: '5s',
-    imageGCHighThresholdPercent: 100,
-    evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%' },
   };
   const file = machine.file('/var/lib/kubelet/config.yaml');
   writeFileSync(file, JSON.stringify(config));
@@ -152,16 +116,3 @@ async function prepareProxy(
   writeFileSync(file, JSON.stringify(config));
   return [judge('kube-proxy'), '--config=/var/lib/kubelet/proxy.yaml'];
 }
-
-const containerdConfig = `version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "${judgeImage}"
-  disable_apparmor = true
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "runc"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = false
-`;
