@@ -1,6 +1,6 @@
 /**
  * The machine of one session with one peer (state and diagram: `session-state.ts`): which transition
- * answers which input. Effects are data; `session-effects.ts` runs them. Every input leaves the machine
+ * answers which input. Effects are data; `session-effects.ts` carries them out. Every input leaves the machine
  * usable: a failure of an attempt never touches a link that is up, and whatever fails is tried again
  * until unwanted.
  */
