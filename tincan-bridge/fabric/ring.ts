@@ -76,7 +76,6 @@ export class Ring implements RingPort {
     ringControlsUnknown: 0,
     envelopesForwarded: 0,
     envelopesDropped: 0,
-    envelopesUnreadable: 0,
     envelopeStrangers: 0,
     notTransit: 0,
     deadEndsHeard: 0,
