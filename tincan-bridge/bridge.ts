@@ -13,6 +13,7 @@ import type { Handshake, HandshakeOptions } from './datapath/handshake.ts';
 import type { EnvelopeUpcall } from './fabric/ring.ts';
 import { Switch } from './fabric/switch.ts';
 import { DatagramRouter } from './ice/router.ts';
+import type { HostStations } from './network/host-stations.ts';
 import { type KernelEvents, watchNetwork } from './network/watch.ts';
 import type { Handlers, Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
@@ -45,6 +46,8 @@ export interface BridgeDeps {
   readonly preferChaCha: boolean;
   /** Network changes; without it (tests in one process) none are noticed. */
   readonly kernelEvents?: KernelEvents;
+  /** What the kernel's bridge knows of a TAP's host side; without it idle times decide. */
+  readonly hostStations?: (tap: string) => HostStations;
   readonly clock: Clock;
   readonly log: Logger;
   readonly notify: BridgeServer['notify'];
@@ -155,6 +158,8 @@ class Tunnel {
       signal: this.#life.signal,
       self: nodeId,
       transit: params.transit,
+      log: this.#log,
+      ...(deps.hostStations === undefined ? {} : { hostStations: deps.hostStations(tap) }),
       onNeeded: (node) => this.#book.overRing(node)?.need(),
       onNarrow: () => this.#lookAtMtu(),
       onWaysChanged: () => {
@@ -424,7 +429,10 @@ class Tunnel {
     const isRecord = bytes[0] === applicationData;
     const session = setup !== null || isRecord ? this.#book.overRing(source) : null;
     if (session === null) this.#counts.envelopesUnreadable += 1;
-    else if (setup !== null) session.ringDatagram(setup);
+    else if (setup !== null) {
+      if (!session.isUp) this.#switch.ring.hint(source, from.peer);
+      session.ringDatagram(setup);
+    }
     // The source has keys that we do not have (any more): new ones are made.
     else if (!session.isUp) session.need();
   }

@@ -27,11 +27,12 @@ import {
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { drainMs, earlyMs, seekAgainMs } from './core/timers.ts';
+import { drainMs, earlyMs } from './core/timers.ts';
 import { KeyExchange } from './key-exchange.ts';
 import { MessageBox } from './message-box.ts';
 import { OverlayPings, type Pinged } from './overlay-ping.ts';
 import { PathProbe } from './path-probe.ts';
+import { RingSeeker } from './ring-seeker.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { TimerSet } from './timer-set.ts';
 import { Traffic } from './traffic.ts';
@@ -63,6 +64,7 @@ export class PeerSession {
   readonly #messages: MessageBox;
   readonly #overlayPings: OverlayPings;
   readonly #keys: KeyExchange;
+  readonly #seeker: RingSeeker;
   readonly #queue: Input[] = [];
   #running = false;
   #path: PathSummary = noPath;
@@ -70,7 +72,6 @@ export class PeerSession {
   #linked = false;
   #drain = new AbortController();
   #releasing = false;
-  #soughtMs = Number.NEGATIVE_INFINITY;
   /** A description that came in-band before the link was wanted here. */
   #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
   #payload: { readonly bytes: number; readonly atMs: number };
@@ -120,6 +121,7 @@ export class PeerSession {
         return sent;
       },
     });
+    this.#seeker = new RingSeeker({ clock, signal, peer, ring: deps.ring });
     this.#probe = new PathProbe({
       clock,
       send,
@@ -186,6 +188,7 @@ export class PeerSession {
   ringDatagram({ id, datagram }: RingSetup): void {
     const counters = this.#associations.counters(this.#currentNumber());
     this.#input({ kind: 'ring-heard', id, heardAgoMs: counters?.receivedAgoMs ?? -1 });
+    this.#seeker.heard();
     this.#keys.feed(id, datagram);
   }
 
@@ -309,6 +312,11 @@ export class PeerSession {
       case 'ping':
         this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
         return;
+      case 'deaf-ping':
+        if (this.#associations.isOnRing(number)) this.#seeker.unheard();
+        this.#input({ kind: 'peer-on-ring', number });
+        this.#sendControl(number, encodeControl({ kind: 'pong', nonce: control.nonce }));
+        return;
       case 'ring-ping':
         // First: the answer shall go the way that the peer has taken.
         this.#input({ kind: 'peer-on-ring', number });
@@ -417,6 +425,7 @@ export class PeerSession {
       this.#state = state;
       for (const effect of effects) this.#guarded(effect);
       this.#tellLink();
+      this.#seeker.isSettingUp(isOverRing(state) && state.link.kind === 'down');
     }
     this.#running = false;
   }
@@ -666,7 +675,10 @@ export class PeerSession {
   /** Over the ring it says so: the peer may not have noticed yet that its own path is dead. */
   #sendPing(number: SessionNumber | null, nonce: bigint): boolean {
     const onRing = number !== null && this.#associations.isOnRing(number);
-    return this.#sendControl(number, encodeControl({ kind: onRing ? 'ring-ping' : 'ping', nonce }));
+    const { link } = this.#state;
+    const deaf = link.kind === 'up' && link.number === number && link.suspectSinceMs !== null;
+    const kind = !onRing ? 'ping' : deaf ? 'deaf-ping' : 'ring-ping';
+    return this.#sendControl(number, encodeControl({ kind, nonce }));
   }
 
   #sendControl(number: SessionNumber | null, bytes: Uint8Array): boolean {
@@ -687,21 +699,14 @@ export class PeerSession {
       this.#traffic.sample(counters, clock.now());
       this.#probe.tick(counters.sentBytes, counters.sendErrors);
     }
-    if (id === 'tick') this.#seekWhenSilent();
+    const { link } = this.#state;
+    if (id === 'tick' && link.kind === 'up') {
+      this.#seeker.look(link.path === 'ring', link.suspectSinceMs !== null);
+    }
     // Beside an attempt that takes long the ring is tried: a way may have to be searched for.
     if ((id === 'repeat' || id === 'pause') && !this.isUp) this.#deps.ring.seek(this.peer);
     const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
     this.#input({ kind: 'timer', id, heardAgoMs: counters?.receivedAgoMs ?? -1, usedBytes });
-  }
-
-  /** A path in doubt, its own or one over the ring: a way is searched for, whatever seems to lead there. */
-  #seekWhenSilent(): void {
-    const { link } = this.#state;
-    const nowMs = this.#deps.clock.now();
-    if (link.kind === 'down' || link.suspectSinceMs === null) return;
-    if (nowMs - this.#soughtMs < seekAgainMs) return;
-    this.#soughtMs = nowMs;
-    this.#deps.ring.seek(this.peer, link.path === 'ring');
   }
 
   /** The association that a timer is about. */
