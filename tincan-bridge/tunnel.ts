@@ -13,6 +13,7 @@ import { DeviceMtu } from './device-mtu.ts';
 import { Switch } from './fabric/switch.ts';
 import { DatagramRouter } from './ice/router.ts';
 import { appendKeyLog } from './key-log.ts';
+import type { HostStations } from './network/host-stations.ts';
 import { type KernelEvents, watchNetwork } from './network/watch.ts';
 import type { Params, Result, TrustAnchors } from './protocol/schema.ts';
 import type { BridgeServer } from './server.ts';
@@ -42,6 +43,8 @@ export interface TunnelDeps {
   readonly preferChaCha: boolean;
   /** Network changes; without it (tests in one process) none are noticed. */
   readonly kernelEvents?: KernelEvents;
+  /** What the kernel's bridge knows of a TAP's host side; without it idle times decide. */
+  readonly hostStations?: (tap: string) => HostStations;
   readonly clock: Clock;
   readonly log: Logger;
   readonly notify: BridgeServer['notify'];
@@ -97,6 +100,8 @@ export class Tunnel {
       signal: this.#life.signal,
       self: nodeId,
       transit: params.transit,
+      log: this.#log,
+      ...(deps.hostStations === undefined ? {} : { hostStations: deps.hostStations(tap) }),
       onNeeded: (node) => this.#book.overRing(node)?.need(),
       onNarrow: () => this.#mtu.look(),
       onWaysChanged: () => {

@@ -127,7 +127,10 @@ export class UpcallRouter {
     const isRecord = bytes[0] === applicationData;
     const session = setup !== null || isRecord ? this.#deps.book.overRing(source) : null;
     if (session === null) this.counts.envelopesUnreadable += 1;
-    else if (setup !== null) session.ringDatagram(setup);
+    else if (setup !== null) {
+      if (!session.isUp) this.#deps.switch.ring.hint(source, from.peer);
+      session.ringDatagram(setup);
+    }
     // The source has keys that we do not have (any more): new ones are made.
     else if (!session.isUp) session.need();
   }

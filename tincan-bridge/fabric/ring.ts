@@ -79,6 +79,7 @@ export class Ring implements RingPort {
     envelopeStrangers: 0,
     notTransit: 0,
     deadEndsHeard: 0,
+    neighboursSwallowing: 0,
     tracesRefused: 0,
   };
   #members: readonly NodeId[] = [];
@@ -190,13 +191,35 @@ export class Ring implements RingPort {
     return { via, session: hop.number, ttl, maxFrameBytes: hop.maxFrameBytes };
   }
 
-  seek(peer: NodeId, anew = false): void {
-    const nowMs = this.#deps.clock.now();
-    if (!this.isMember(peer) || this.#fabric.near.has(peer)) return;
-    if (!anew && this.way(peer) !== null) return;
-    const effects = this.#fabric.router.search(peer, nowMs);
-    for (const effect of effects) {
-      if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });
+  seek(peer: NodeId): void {
+    if (this.way(peer) === null) this.#search(peer, false);
+  }
+
+  leave(peer: NodeId): NodeId | null {
+    const left =
+      this.way(peer) === null ? null : this.#fabric.router.avoid(peer, this.#deps.clock.now());
+    this.#search(peer, true);
+    return left;
+  }
+
+  swallowed(via: NodeId): void {
+    this.#counts.neighboursSwallowing += 1;
+    this.#fabric.near.distrust(via, this.#deps.clock.now());
+    this.#settle();
+  }
+
+  /** A handshake datagram of `source` came over the neighbour: answers go back there for now. */
+  hint(source: NodeId, via: NodeId): void {
+    this.#fabric.router.hint(source, via, this.#deps.clock.now());
+    this.#settle();
+  }
+
+  #search(peer: NodeId, anew: boolean): void {
+    if (this.isMember(peer) && !this.#fabric.near.has(peer)) {
+      const effects = this.#fabric.router.search(peer, this.#deps.clock.now(), anew);
+      for (const effect of effects) {
+        if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });
+      }
     }
     this.#settle();
   }
@@ -258,6 +281,8 @@ export class Ring implements RingPort {
       deadEnds: router.counts.deadEnds,
       searches: router.counts.searches,
       searchesDropped: router.counts.searchesDropped,
+      waysLeft: router.counts.avoided,
+      neighboursDistrusted: near.distrusted,
     };
   }
 

@@ -11,13 +11,18 @@ import type { SessionParts, SessionPorts } from './session-parts.ts';
 export function receiveControl(
   number: SessionNumber,
   bytes: Uint8Array,
-  { sender, messages, overlayPings, probe, keys }: SessionParts,
+  { sender, messages, overlayPings, probe, keys, seeker, associations }: SessionParts,
   { current, input, onDescription }: SessionPorts,
 ): void {
   const control = decodeControl(bytes);
   if (control === null) return;
   switch (control.kind) {
     case 'ping':
+      sender.pong(number, control.nonce);
+      return;
+    case 'deaf-ping':
+      if (associations.isOnRing(number)) seeker.unheard();
+      input({ kind: 'peer-on-ring', number });
       sender.pong(number, control.nonce);
       return;
     case 'ring-ping':

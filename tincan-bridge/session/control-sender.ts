@@ -18,12 +18,20 @@ export class ControlSender {
   readonly #clock: Clock;
   readonly #associations: Associations;
   readonly #traffic: Traffic;
+  readonly #isSuspect: (number: SessionNumber) => boolean;
   readonly #pings = new Map<bigint, number>();
 
-  constructor(clock: Clock, associations: Associations, traffic: Traffic) {
+  /** `isSuspect`: the association is in use, and its path in doubt. */
+  constructor(
+    clock: Clock,
+    associations: Associations,
+    traffic: Traffic,
+    isSuspect: (number: SessionNumber) => boolean,
+  ) {
     this.#clock = clock;
     this.#associations = associations;
     this.#traffic = traffic;
+    this.#isSuspect = isSuspect;
   }
 
   send(number: SessionNumber | null, bytes: Uint8Array): boolean {
@@ -33,7 +41,9 @@ export class ControlSender {
   /** Over the ring it says so: the peer may not have noticed yet that its own path is dead. */
   ping(number: SessionNumber | null, nonce: bigint): boolean {
     const onRing = number !== null && this.#associations.isOnRing(number);
-    return this.send(number, encodeControl({ kind: onRing ? 'ring-ping' : 'ping', nonce }));
+    const isDeaf = number !== null && this.#isSuspect(number);
+    const kind = !onRing ? 'ping' : isDeaf ? 'deaf-ping' : 'ring-ping';
+    return this.send(number, encodeControl({ kind, nonce }));
   }
 
   pong(number: SessionNumber, nonce: bigint): void {

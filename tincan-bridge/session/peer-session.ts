@@ -13,8 +13,13 @@ import { receiveControl } from './control-receiver.ts';
 import { encodeControl } from './core/control.ts';
 import { isOverRing } from './core/ring.ts';
 import type { RingSetup } from './core/ring-setup.ts';
-import { type Effect, initialSession, type TimerId } from './core/session-state.ts';
-import { drainMs, earlyMs, seekAgainMs } from './core/timers.ts';
+import {
+  type Effect,
+  initialSession,
+  type SessionState,
+  type TimerId,
+} from './core/session-state.ts';
+import { drainMs, earlyMs } from './core/timers.ts';
 import type { Pinged } from './overlay-ping.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { runEffect } from './session-effects.ts';
@@ -33,7 +38,6 @@ export class PeerSession {
   readonly #machine: SessionMachine;
   #drain = new AbortController();
   #releasing = false;
-  #soughtMs = Number.NEGATIVE_INFINITY;
   /** A description that came in-band before the link was wanted here. */
   #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
 
@@ -49,13 +53,17 @@ export class PeerSession {
       elapsed: (id) => this.#elapsed(id),
       need: () => this.need(),
       current: () => this.#machine.number,
+      isSuspect: (number) => this.#machine.isSuspect(number),
       onDescription: (description) => this.#describedInBand(description),
     };
     this.#parts = createParts(peer, { ...deps, log: this.#log }, events, this.#ports);
     const rules = { ...deps.rekey, begins: !this.#parts.keys.isServer };
     const run = (effect: Effect): void => runEffect(effect, this.#parts, events);
+    const onState = (state: SessionState): void =>
+      this.#parts.seeker.isSettingUp(isOverRing(state) && state.link.kind === 'down');
+    const { onLink } = events;
     this.#machine = new SessionMachine(
-      { ...deps, log: this.#log, signal: this.#life.signal, run, onLink: events.onLink },
+      { ...deps, log: this.#log, signal: this.#life.signal, run, onState, onLink },
       initialSession(peer, deps.clock.now(), rules, wanted),
     );
   }
@@ -120,6 +128,7 @@ export class PeerSession {
   ringDatagram({ id, datagram }: RingSetup): void {
     const counters = this.#parts.associations.counters(this.#machine.number);
     this.#machine.input({ kind: 'ring-heard', id, heardAgoMs: counters?.receivedAgoMs ?? -1 });
+    this.#parts.seeker.heard();
     this.#parts.keys.feed(id, datagram);
   }
 
@@ -260,14 +269,17 @@ export class PeerSession {
   #elapsed(id: TimerId): void {
     const { clock } = this.#deps;
     const number = this.#subjectOf(id);
-    const { associations, traffic, probe } = this.#parts;
+    const { associations, traffic, probe, seeker } = this.#parts;
     const counters = associations.counters(number);
     if (id === 'tick' && counters !== null) {
       this.payloadAgoMs(); // looks whether some has crossed
       traffic.sample(counters, clock.now());
       probe.tick(counters.sentBytes, counters.sendErrors);
     }
-    if (id === 'tick') this.#seekWhenSilent();
+    const { link } = this.#machine.state;
+    if (id === 'tick' && link.kind === 'up') {
+      seeker.look(link.path === 'ring', link.suspectSinceMs !== null);
+    }
     // Beside an attempt that takes long the ring is tried: a way may have to be searched for.
     if ((id === 'repeat' || id === 'pause') && !this.isUp) this.#deps.ring.seek(this.peer);
     const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
@@ -277,16 +289,6 @@ export class PeerSession {
       heardAgoMs: counters?.receivedAgoMs ?? -1,
       usedBytes,
     });
-  }
-
-  /** A path in doubt, its own or one over the ring: a way is searched for, whatever seems to lead there. */
-  #seekWhenSilent(): void {
-    const { link } = this.#machine.state;
-    const nowMs = this.#deps.clock.now();
-    if (link.kind === 'down' || link.suspectSinceMs === null) return;
-    if (nowMs - this.#soughtMs < seekAgainMs) return;
-    this.#soughtMs = nowMs;
-    this.#deps.ring.seek(this.peer, link.path === 'ring');
   }
 
   /** The association that a timer is about. */

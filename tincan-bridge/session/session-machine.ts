@@ -15,6 +15,8 @@ export interface MachineDeps extends Pick<SessionDeps, 'clock' | 'log' | 'ring' 
   /** Ends with the session: inputs that come later are dropped. */
   readonly signal: AbortSignal;
   readonly run: (effect: Effect) => void;
+  /** After an input and its effects. */
+  readonly onState: (state: SessionState) => void;
   readonly onLink: (up: boolean) => void;
 }
 
@@ -40,6 +42,12 @@ export class SessionMachine {
     return link.kind === 'up' ? link.number : null;
   }
 
+  /** The association is in use, and its path in doubt. */
+  isSuspect(number: SessionNumber): boolean {
+    const { link } = this.#state;
+    return link.kind === 'up' && link.number === number && link.suspectSinceMs !== null;
+  }
+
   input(input: Input): void {
     const { clock, ring, nextNumber, signal } = this.#deps;
     if (signal.aborted) return;
@@ -57,6 +65,7 @@ export class SessionMachine {
       this.#state = state;
       for (const effect of effects) this.#guarded(effect);
       this.tellLink();
+      this.#deps.onState(state);
     }
     this.#running = false;
   }

@@ -15,6 +15,7 @@ import { MessageBox } from './message-box.ts';
 import { OverlayPings } from './overlay-ping.ts';
 import { PathInUse } from './path-in-use.ts';
 import { PathProbe } from './path-probe.ts';
+import { RingSeeker } from './ring-seeker.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { TimerSet } from './timer-set.ts';
 import { Traffic } from './traffic.ts';
@@ -28,6 +29,7 @@ export interface SessionParts {
   readonly sender: ControlSender;
   readonly messages: MessageBox;
   readonly overlayPings: OverlayPings;
+  readonly seeker: RingSeeker;
   readonly timers: TimerSet<TimerId>;
   readonly traffic: Traffic;
   readonly history: History;
@@ -43,6 +45,8 @@ export interface SessionPorts {
   readonly need: () => void;
   /** The association that carries frames; null: the session is not up. */
   readonly current: () => SessionNumber | null;
+  /** The association is in use, and its path in doubt. */
+  readonly isSuspect: (number: SessionNumber) => boolean;
   /** A description of the peer that came in-band. */
   readonly onDescription: (description: SessionDescription) => void;
 }
@@ -58,7 +62,7 @@ export function createParts(
   const { signal, input, current } = ports;
   const traffic = new Traffic(clock.now());
   const associations = new Associations(peer, datapath, ring);
-  const sender = new ControlSender(clock, associations, traffic);
+  const sender = new ControlSender(clock, associations, traffic, ports.isSuspect);
   const send = (payload: Uint8Array): boolean => sender.send(current(), payload);
   const probe: PathProbe = new PathProbe({
     clock,
@@ -106,6 +110,7 @@ export function createParts(
       return sent;
     },
   });
+  const seeker = new RingSeeker({ clock, signal, peer, ring });
   const timers = new TimerSet<TimerId>(clock, ports.elapsed);
   const history = new History(clock, log);
   return {
@@ -117,6 +122,7 @@ export function createParts(
     sender,
     messages,
     overlayPings,
+    seeker,
     timers,
     traffic,
     history,

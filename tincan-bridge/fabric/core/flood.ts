@@ -185,7 +185,7 @@ export class Flooder<Payload> {
     gap(self, inside[0] ?? header.bound);
     inside.forEach((target, index) => {
       const end = inside[index + 1] ?? header.bound;
-      const leaf = this.#near.isLeaf(target);
+      const leaf = this.#near.spreadsNothing(target);
       const bound = leaf ? following(target) : end;
       effects.push({
         kind: 'send',

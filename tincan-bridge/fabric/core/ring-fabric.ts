@@ -102,13 +102,14 @@ export class RingFabric<Payload> {
 
   /** When `tick` has something to do; null: nothing until something comes in. */
   dueMs(nowMs: number): number | null {
-    const times = [this.near.dueMs(), this.router.dueMs()];
+    const times = [this.near.dueMs(), this.near.forgivesMs(), this.router.dueMs()];
     if (this.flooder.waiting > 0) times.push(nowMs + 1_000);
     const known = times.filter((at) => at !== null);
     return known.length === 0 ? null : Math.min(...known);
   }
 
   tick(nowMs: number): Effects<Payload> {
+    this.near.forgive(nowMs);
     const control = this.near.advertise(nowMs);
     this.flooder.tick(nowMs);
     const said = this.#routed(this.router.tick(nowMs), nowMs);

@@ -20,6 +20,12 @@ export const defaultTtl = 64;
 const maxTtl = 255;
 /** A way is searched for again after this. */
 export const wayMs = 300_000;
+/** Who asks us over this neighbour hears us there, while no better way is known. */
+const hintMs = 30_000;
+/** A neighbour over which nothing came through to a destination is not taken for it for this long. */
+export const avoidMs = 300_000;
+/** Destinations with such neighbours; the oldest gives way. */
+const maxAvoided = 4_096;
 /** Ways that are remembered; the oldest gives way. */
 const maxWays = 8_192;
 /** Searches of others that are remembered, so that each is answered and sent on once. */
@@ -60,6 +66,9 @@ export class Router {
   /** By origin and number: from whom each search came; null once it was answered. */
   readonly #heard = new Map<string, NodeId | null>();
   readonly #budgets = new Map<NodeId, Budget>();
+  /** By destination: neighbours that swallow what is for it, and until when they are avoided. */
+  readonly #avoided = new Map<NodeId, ReadonlyMap<NodeId, number>>();
+  readonly #random32: () => number;
   #deadEndBudget: Budget = fullBudget(deadEndBudget, 0);
   #version = 0;
   readonly counts = {
@@ -67,6 +76,7 @@ export class Router {
     ttlExpired: 0,
     searches: 0,
     searchesDropped: 0,
+    avoided: 0,
     deadEndsUnsaid: 0,
     strangers: 0,
   };
@@ -74,6 +84,7 @@ export class Router {
   constructor(near: Neighbourhood, random32: () => number) {
     this.#near = near;
     this.#searches = new Searches(random32);
+    this.#random32 = random32;
   }
 
   /** Grows when a way may have changed: relay entries made from earlier answers are stale. */
@@ -87,11 +98,51 @@ export class Router {
     if (destination === near.self) return null;
     if (near.has(destination)) return destination === ingress ? null : destination;
     const way = this.#ways.get(destination);
-    if (way !== undefined && way.untilMs > nowMs) {
+    const avoided = this.#avoided.get(destination);
+    const shunned = (via: NodeId): boolean => (avoided?.get(via) ?? 0) > nowMs;
+    if (way !== undefined && way.untilMs > nowMs && !shunned(way.via)) {
       // A way that broke is not replaced by a guess: a guess might lead back onto it.
       return near.carries(way.via) && way.via !== ingress ? way.via : null;
     }
-    return this.#greedy(destination, ingress)?.via ?? null;
+    // Rather over a neighbour in doubt than not at all.
+    const good = this.#greedy(
+      destination,
+      ingress,
+      (via) => shunned(via) || near.isDistrusted(via),
+    );
+    return (good ?? this.#greedy(destination, ingress))?.via ?? null;
+  }
+
+  /**
+   * Nothing came back over the way to `destination`: another neighbour is taken from now on. With none
+   * left that is not in doubt, all but this one have another chance. Returns the neighbour.
+   */
+  avoid(destination: NodeId, nowMs: number): NodeId | null {
+    const via = this.next(destination, null, nowMs);
+    if (via === null || via === destination) return null;
+    const before = this.#avoided.get(destination) ?? new Map<NodeId, number>();
+    const standing = [...before].filter(([, untilMs]) => untilMs > nowMs);
+    const marks = new Map([...standing, [via, nowMs + avoidMs] as const]);
+    const left = this.#near.sorted().some((id) => this.#near.carries(id) && !marks.has(id));
+    remember(
+      this.#avoided,
+      destination,
+      left ? marks : new Map([[via, nowMs + avoidMs]]),
+      maxAvoided,
+    );
+    if (this.#ways.get(destination)?.via === via) this.#ways.delete(destination);
+    this.counts.avoided += 1;
+    this.#version += 1;
+    return via;
+  }
+
+  /** Something of `source` came over a neighbour: as long as no way holds, the answer goes back there. */
+  hint(source: NodeId, via: NodeId, nowMs: number): void {
+    const avoided = (this.#avoided.get(source)?.get(via) ?? 0) > nowMs;
+    if (avoided || source === via || this.#near.has(source) || !this.#near.carries(via)) return;
+    if (this.next(source, null, nowMs) === via) return;
+    remember(this.#ways, source, { via, hops: 0, untilMs: nowMs + hintMs }, maxWays);
+    this.#version += 1;
   }
 
   /** The same from here, with the reason. */
@@ -141,10 +192,13 @@ export class Router {
     return { via: null, ttl: 0, effects };
   }
 
-  /** Begins a search, unless one is under way or failed just now. */
-  search(target: NodeId, nowMs: number): readonly RouteEffect[] {
-    const asking = this.#searches.begin(target, nowMs);
-    return asking === null ? [] : this.#ask(asking);
+  /**
+   * Begins a search, unless one is under way or failed just now. `anew`: for another way than those
+   * that the nodes would take by themselves.
+   */
+  search(target: NodeId, nowMs: number, anew = false): readonly RouteEffect[] {
+    const asking = this.#searches.begin(target, nowMs, anew);
+    return asking === null ? [] : this.#ask(asking, nowMs);
   }
 
   isSearching(target: NodeId): boolean {
@@ -183,7 +237,7 @@ export class Router {
   tick(nowMs: number): readonly RouteEffect[] {
     const { asking, lost } = this.#searches.tick(nowMs);
     return [
-      ...asking.flatMap((each) => this.#ask(each)),
+      ...asking.flatMap((each) => this.#ask(each, nowMs)),
       ...lost.map((target) => ({ kind: 'lost', target }) as const),
     ];
   }
@@ -196,30 +250,37 @@ export class Router {
   #greedy(
     destination: NodeId,
     ingress: NodeId | null,
+    shunned: (via: NodeId) => boolean = () => false,
   ): { readonly id: NodeId; readonly via: NodeId } | null {
     const near = this.#near;
     const own = distance(near.self, destination);
     for (const { id, vias } of near.towards(destination)) {
       if (distance(id, destination) >= own) return null;
       if (id !== destination && near.isLeaf(id)) continue;
-      for (const via of vias) if (via !== ingress && near.carries(via)) return { id, via };
+      const via = vias.find((each) => each !== ingress && near.carries(each) && !shunned(each));
+      if (via !== undefined) return { id, via };
     }
     return null;
   }
 
-  #ask({ target, number, ttl }: Asking): readonly RouteEffect[] {
+  #ask({ target, number, ttl, anew }: Asking, nowMs: number): readonly RouteEffect[] {
     this.counts.searches += 1;
-    const control: Search = { kind: 'search', origin: this.#near.self, target, number, ttl };
-    return this.#spread(control, null);
+    const origin = this.#near.self;
+    const control: Search = { kind: 'search', origin, target, number, ttl, anew };
+    return this.#spread(control, null, (id) => (this.#avoided.get(target)?.get(id) ?? 0) > nowMs);
   }
 
-  /** To the target if it is a neighbour, else to all who may carry it. */
-  #spread(control: Search, from: NodeId | null): readonly RouteEffect[] {
+  /** To the target if it is a neighbour, else to all who may carry it; to those shunned if nobody else. */
+  #spread(
+    control: Search,
+    from: NodeId | null,
+    shunned: (id: NodeId) => boolean,
+  ): readonly RouteEffect[] {
     const near = this.#near;
     const to = near.has(control.target) ? [control.target] : near.sorted();
-    return to
-      .filter((id) => id !== from && (id === control.target || near.carries(id)))
-      .map((id) => ({ kind: 'send', to: id, control }) as const);
+    const all = to.filter((id) => id !== from && (id === control.target || near.carries(id)));
+    const good = all.filter((id) => !shunned(id));
+    return (good.length > 0 ? good : all).map((id) => ({ kind: 'send', to: id, control }) as const);
   }
 
   #heardSearch(from: NodeId, search: Search, nowMs: number): readonly RouteEffect[] {
@@ -242,13 +303,19 @@ export class Router {
       ];
     }
     if (ttl <= 1 || !this.#near.transit) return [];
-    return this.#spread({ ...search, ttl: ttl - 1 }, from);
+    // For another way every second node or so leaves its own one out: which of them is the bad one,
+    // nobody can see, and the next search throws the dice again.
+    const usual =
+      search.anew && (this.#random32() & 1) === 1 ? this.next(target, from, nowMs) : null;
+    return this.#spread({ ...search, ttl: ttl - 1 }, from, (id) => id === usual);
   }
 
   #heardFound(from: NodeId, found: Found, nowMs: number): readonly RouteEffect[] {
     const { origin, target, number } = found;
     const hops = Math.min(maxTtl, found.hops + 1);
     if (origin === this.#near.self) {
+      // From one over whom nothing came through: it may say so again, others may be slower.
+      if ((this.#avoided.get(target)?.get(from) ?? 0) > nowMs) return [];
       if (!this.#searches.end(target, number)) return [];
       this.#learn(target, from, hops, nowMs);
       return [{ kind: 'found', target }];

@@ -126,5 +126,14 @@ export const ringKeepMs = 60_000;
 /** A description that came before the link was wanted here: as long as its attempt may live. */
 export const earlyMs = 30_000;
 
-/** While a path is in doubt a way over the ring is searched for this often; a search reaches far in 2 s. */
+/**
+ * While a path is in doubt a way over the ring is searched for this often; a search reaches far in 2 s.
+ * One over the ring over which nothing came back for so long is left for another.
+ */
 export const seekAgainMs = 3_000;
+
+/** A handshake over the ring that hears nothing leaves its way after this: some round trips. */
+export const unheardMs = 1_500;
+
+/** A peer that says that it hears nothing has us leave our way at most so often. */
+export const deafMs = 1_000;

@@ -104,6 +104,7 @@ test('a search is sent on once, answered once, and not brought without end by on
     target: at(ids, 18),
     number: 5,
     ttl: 4,
+    anew: false,
   } as const;
   assert.equal(fabric.control(at(ids, 1), search, 0).length, 2);
   assert.equal(fabric.control(at(ids, 2), search, 0).length, 0);
