@@ -1,49 +1,28 @@
 /**
- * The shell of the switch: answers the datapath's frame upcalls and writes its station table. Owns
- * which sessions are online, the storm budget, and the ring (`ring.ts`), by which frames for everybody
- * travel; never sends a frame of a session to another one itself.
+ * The shell of the switch: answers the datapath's frame upcalls. Owns the storm budget, the frames that
+ * wait for a session, and the ring (`ring.ts`), by which frames for everybody travel; never sends a frame
+ * of a session to another one itself.
  */
-import { randomBytes } from 'node:crypto';
 import { type Clock, every } from '../../base/clock.ts';
 import { type Mac, macFromBytes, type NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Datapath, Frame, SessionNumber, Upcall } from '../datapath/datapath.ts';
+import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
 import type { HostStations } from '../network/host-stations.ts';
 import { ethernetHeaderBytes } from '../session/core/path.ts';
-import {
-  type Budget,
-  floodBudget,
-  fullBudget,
-  goneBudget,
-  ownershipBudget,
-  spend,
-  tooBigBudget,
-} from './core/budget.ts';
-import { decodeOwnFrame, encodeOwnFrame, type OwnFrame } from './core/loop-frame.ts';
-import { type LoopEffect, LoopGuard, probeMs } from './core/loop-guard.ts';
-import { isGroup, MacTable } from './core/mac-table.ts';
-import { tooBigAnswer } from './core/too-big.ts';
+import { type Budget, floodBudget, fullBudget, spend } from './core/budget.ts';
+import { decodeOwnFrame } from './core/loop-frame.ts';
+import { isGroup } from './core/mac-table.ts';
+import { type FrameUpcall, LoopWatch } from './loop-watch.ts';
+import { OnlineNodes } from './online-nodes.ts';
 import { Ring, type RingDeps } from './ring.ts';
+import { Stations } from './stations.ts';
+import { TooBigAnswers } from './too-big-answers.ts';
 import { WaitingFrames } from './waiting-frames.ts';
 
-/** How often idle stations are looked for; ageing is 300 s. */
-const sweepMs = 15_000;
-/** A station of the host side that its bridge does not name (or nobody can say) is its own so long. */
-const localIdleMs = 10_000;
 /** Frames that wait for a session are looked at this often. */
 const waitingSweepMs = 1_000;
 /** After a frame for everybody that did not fit, the MTU keeps room for the flood's header so long. */
 const narrowMs = 600_000;
-
-export type FrameUpcall = Extract<Upcall, { readonly kind: 'frame-out' | 'frame-in' }>;
-
-interface Member {
-  readonly node: NodeId;
-  /** Larger frames are answered. */
-  readonly maxFrameBytes: number;
-  /** What the devices' MTU may count on. */
-  readonly settledBytes: number;
-}
 
 export interface SwitchDeps extends Omit<RingDeps, 'session' | 'deliver' | 'onTooBig'> {
   /** Frames wait for a session with the node. */
@@ -60,33 +39,14 @@ export class Switch {
   readonly #deps: SwitchDeps;
   readonly #datapath: Datapath;
   readonly #clock: Clock;
-  readonly #table = new MacTable();
+  readonly #online = new OnlineNodes();
+  readonly #stations: Stations;
+  readonly #loops: LoopWatch;
   readonly #waiting = new WaitingFrames();
-  /** Associations that carry frames; one for each node. */
-  readonly #members = new Map<SessionNumber, Member>();
-  readonly #numbers = new Map<NodeId, SessionNumber>();
-  readonly #guard: LoopGuard;
+  readonly #tooBig: TooBigAnswers;
   #flood: Budget;
-  #tooBig: Budget;
-  #gone: Budget;
-  #ownership: Budget;
   #narrow = { bytes: 0, untilMs: 0 };
-  readonly #counts = {
-    flooded: 0,
-    waited: 0,
-    waitedInVain: 0,
-    stormDropped: 0,
-    spoofed: 0,
-    notLearnt: 0,
-    moved: 0,
-    released: 0,
-    loopsFound: 0,
-    loopDropped: 0,
-    loopStrangers: 0,
-    tooBigAnswered: 0,
-    tooBigSilent: 0,
-    malformed: 0,
-  };
+  readonly #counts = { flooded: 0, waited: 0, waitedInVain: 0, stormDropped: 0, malformed: 0 };
 
   constructor(deps: SwitchDeps) {
     const { datapath, clock, signal } = deps;
@@ -94,57 +54,37 @@ export class Switch {
     this.#datapath = datapath;
     this.#clock = clock;
     this.#flood = fullBudget(floodBudget, clock.now());
-    this.#tooBig = fullBudget(tooBigBudget, clock.now());
-    this.#gone = fullBudget(goneBudget, clock.now());
-    this.#ownership = fullBudget(ownershipBudget, clock.now());
-    this.#guard = new LoopGuard(deps.self, () => randomBytes(8).readBigUInt64BE());
+    this.#tooBig = new TooBigAnswers(datapath, clock);
+    this.#stations = new Stations(deps);
     this.ring = new Ring({
       ...deps,
-      session: (node) => this.#sessionWith(node),
+      session: (node) => this.#online.sessionWith(node),
       deliver: (origin, frame) => this.#fromFlood(origin, frame),
       onTooBig: (frame, fits) => this.#floodTooBig(frame, fits),
     });
-    every(clock, sweepMs, signal, () => this.#sweep());
+    this.#loops = new LoopWatch({
+      ...deps,
+      stations: this.#stations,
+      isMember: (node) => this.ring.isMember(node),
+      nodeOf: (session) => this.#online.nodeOf(session),
+      sendTo: (node, frame) => this.#sendTo(node, frame),
+    });
     every(clock, waitingSweepMs, signal, () => this.#expireWaiting());
-    every(clock, probeMs, signal, () => this.#look());
-  }
-
-  #sessionWith(
-    node: NodeId,
-  ): { readonly number: SessionNumber; readonly maxFrameBytes: number } | null {
-    const number = this.#numbers.get(node);
-    const member = number === undefined ? undefined : this.#members.get(number);
-    if (number === undefined || member === undefined) return null;
-    return { number, maxFrameBytes: member.maxFrameBytes };
   }
 
   /** An association carries frames of the node from now on; stations stay (`replaceSession`). */
   used(session: SessionNumber, node: NodeId, maxFrameBytes: number, settled: boolean): void {
-    const before = this.#numbers.get(node);
-    const settledBytes = this.#members.get(before ?? session)?.settledBytes ?? maxFrameBytes;
-    if (before !== undefined) this.#members.delete(before);
-    this.#members.set(session, {
-      node,
-      maxFrameBytes,
-      settledBytes: settled ? maxFrameBytes : settledBytes,
-    });
-    this.#numbers.set(node, session);
+    const before = this.#online.used(session, node, maxFrameBytes, settled);
     if (before === session) return;
-    if (before === undefined) {
-      const station = { kind: 'session', session } as const;
-      for (const mac of this.#table.ofNode(node)) this.#datapath.setStation(mac, station);
-    }
+    if (before === undefined) this.#stations.online(node, session);
     for (const frame of this.#waiting.take(node)) this.#send(session, frame);
     this.ring.refresh();
   }
 
   /** An association is gone; the node's stations are forgotten if it was the current one. */
   removed(session: SessionNumber): void {
-    const member = this.#members.get(session);
-    if (member === undefined) return;
-    this.#members.delete(session);
-    this.#numbers.delete(member.node);
-    this.#forget(member.node);
+    const node = this.#online.removed(session);
+    if (node !== null) this.#stations.forget(node);
   }
 
   upcall(upcall: FrameUpcall): void {
@@ -155,7 +95,7 @@ export class Switch {
     }
     const own = decodeOwnFrame(frame.bytes);
     if (own !== null) {
-      this.#ownFrame(upcall, own);
+      this.#loops.ownFrame(upcall, own);
       return;
     }
     const source = macFromBytes(frame.bytes.subarray(6, 12));
@@ -163,7 +103,7 @@ export class Switch {
       this.#counts.malformed += 1;
       return;
     }
-    if (this.#guard.isClosed) this.#refuse(upcall);
+    if (this.#loops.isClosed) this.#loops.refuse(upcall);
     else if (upcall.kind === 'frame-in') this.#fromSession(upcall.session, source, frame);
     else if (upcall.reason === 'too-big') this.#answerTooBig(upcall.session, frame);
     else this.#fromHost(source, frame);
@@ -171,42 +111,33 @@ export class Switch {
 
   /** Largest frames of the members, for the MTU. */
   maxFrames(): readonly number[] {
-    const sizes = [...this.#members.values()].map((member) => member.settledBytes);
+    const sizes = this.#online.settledBytes();
     return this.#clock.now() < this.#narrow.untilMs ? [...sizes, this.#narrow.bytes] : sizes;
   }
 
   counters(): Readonly<Record<string, number>> {
     return {
       ...this.#counts,
+      ...this.#stations.counts,
+      ...this.#loops.counts,
+      ...this.#tooBig.counts,
       ...this.ring.counters(),
-      stations: this.#table.size,
+      stations: this.#stations.size,
       waitingNodes: this.#waiting.size,
-      loops: this.#guard.joined.length,
-      tapClosed: this.#guard.isClosed ? 1 : 0,
+      loops: this.#loops.joined,
+      tapClosed: this.#loops.isClosed ? 1 : 0,
     };
   }
 
   stations(limit: number): ReadonlyArray<{ mac: Mac; node: NodeId | null; idleMs: number }> {
-    return this.#table.list(limit).map(({ mac, place }) => ({
-      mac,
-      node: place.kind === 'node' ? place.node : null,
-      idleMs: this.#datapath.stationIdleMs(mac) ?? 0,
-    }));
+    return this.#stations.list(limit);
   }
 
   #fromHost(source: Mac, frame: Frame): void {
     // The host side owns what it uses: it may take an address over from a node (a pod that moved).
-    const learnt = this.#table.learn(source, { kind: 'local' }, this.#clock.now());
-    if (learnt.kind === 'learnt') {
-      if (learnt.moved) {
-        this.#counts.moved += 1;
-        this.#loop(this.#guard.suspect(this.#clock.now()));
-      }
-      this.#datapath.setStation(source, { kind: 'local' });
-    } else if (learnt.kind === 'full') this.#counts.notLearnt += 1;
-
+    if (this.#stations.fromHost(source)) this.#loops.suspect();
     const destination = macFromBytes(frame.bytes);
-    const place = isGroup(destination) ? null : this.#table.find(destination);
+    const place = isGroup(destination) ? null : this.#stations.find(destination);
     if (place === null) this.#floodOut(frame);
     else if (place.kind === 'node') this.#toNode(place.node, destination, frame);
     // A local destination is on the host's own bridge, which has delivered the frame already.
@@ -214,9 +145,9 @@ export class Switch {
 
   /** The tables had no entry for the station, or it was not this frame that they sent up. */
   #toNode(node: NodeId, station: Mac, frame: Frame): void {
-    const session = this.#numbers.get(node);
+    const session = this.#online.numberOf(node);
     if (session !== undefined && this.#datapath.stationIdleMs(station) === null) {
-      this.#datapath.setStation(station, { kind: 'session', session });
+      this.#stations.write(station, session);
     }
     // Not flooded meanwhile: the frame is for one node, and the session keeps it from the others.
     if (session !== undefined || this.ring.isMember(node)) this.#sendTo(node, frame);
@@ -225,7 +156,7 @@ export class Switch {
 
   /** Over the session with a member, or as soon as there is one. */
   #sendTo(node: NodeId, frame: Frame): void {
-    const session = this.#numbers.get(node);
+    const session = this.#online.numberOf(node);
     if (session !== undefined) {
       this.#send(session, frame);
       return;
@@ -237,7 +168,7 @@ export class Switch {
 
   #send(session: SessionNumber, frame: Frame): void {
     if (this.#datapath.sendFrame(session, 'ethernet', frame)) return;
-    const { maxFrameBytes = 0 } = this.#members.get(session) ?? {};
+    const maxFrameBytes = this.#online.maxFrameBytesOf(session) ?? 0;
     if (frame.bytes.length > maxFrameBytes) this.#answerTooBig(session, frame);
   }
 
@@ -260,7 +191,11 @@ export class Switch {
     // Nobody may be told of a group frame (RFC 1122 section 3.2.2): the devices get a smaller MTU.
     this.#narrow = { bytes: fits, untilMs: this.#clock.now() + narrowMs };
     this.#deps.onNarrow();
-    this.#sayTooBig(frame, fits);
+    this.#tooBig.answer(frame, fits);
+  }
+
+  #answerTooBig(session: SessionNumber, frame: Frame): void {
+    this.#tooBig.answer(frame.bytes, this.#online.maxFrameBytesOf(session));
   }
 
   /** A flooded frame: its origin is who has the source behind it, whoever handed it on. */
@@ -273,172 +208,29 @@ export class Switch {
       return;
     }
     // The TAP is closed, or a frame of ours, which never travels by floods.
-    if (this.#guard.isClosed || decodeOwnFrame(frame.bytes) !== null) {
-      this.#counts.loopDropped += 1;
+    if (this.#loops.isClosed || decodeOwnFrame(frame.bytes) !== null) {
+      this.#loops.counts.loopDropped += 1;
       return;
     }
     const source = macFromBytes(frame.bytes.subarray(6));
-    const place = { kind: 'node', node: origin } as const;
-    let learnt = this.#table.learn(source, place, this.#clock.now());
-    if (learnt.kind === 'spoofed' && this.#hasLeft(source)) {
-      learnt = this.#table.learn(source, place, this.#clock.now());
-    }
-    if (learnt.kind === 'spoofed') {
-      this.#counts.spoofed += 1;
-      return;
-    }
-    if (learnt.kind === 'full') this.#counts.notLearnt += 1;
-    if (learnt.kind === 'learnt') {
-      if (learnt.moved) this.#counts.moved += 1;
-      const session = this.#numbers.get(origin);
-      if (session === undefined) this.#datapath.removeStation(source);
-      else this.#datapath.setStation(source, { kind: 'session', session });
-    }
-    this.#datapath.deliverFrame(frame);
+    const session = this.#online.numberOf(origin);
+    if (this.#stations.fromFlood(source, origin, session)) this.#datapath.deliverFrame(frame);
+  }
+
+  #fromSession(session: SessionNumber, source: Mac, frame: Frame): void {
+    const node = this.#online.nodeOf(session);
+    const passes =
+      node === undefined
+        ? // A record of an association that was just replaced: good, but it teaches nothing any more.
+          this.#stations.mayUse(source)
+        : this.#stations.fromSession(source, node, session);
+    if (passes) this.#datapath.deliverFrame(frame);
   }
 
   /** Nobody came to the session: what was known of the node is forgotten, the next frames are flooded. */
   #expireWaiting(): void {
     const { frames, nodes } = this.#waiting.expire(this.#clock.now());
     this.#counts.waitedInVain += frames;
-    for (const node of nodes) this.#forget(node);
-  }
-
-  #forget(node: NodeId): void {
-    for (const mac of this.#table.forgetNode(node)) this.#datapath.removeStation(mac);
-  }
-
-  #fromSession(session: SessionNumber, source: Mac, frame: Frame): void {
-    const member = this.#members.get(session);
-    if (member === undefined) {
-      // A record of an association that was just replaced: good, but it teaches nothing any more.
-      if (this.#table.find(source)?.kind === 'local') this.#counts.spoofed += 1;
-      else this.#datapath.deliverFrame(frame);
-      return;
-    }
-    const place = { kind: 'node', node: member.node } as const;
-    const learnt = this.#table.learn(source, place, this.#clock.now());
-    switch (learnt.kind) {
-      case 'spoofed':
-        this.#counts.spoofed += 1;
-        return;
-      case 'full':
-        this.#counts.notLearnt += 1;
-        break;
-      case 'learnt':
-        if (learnt.moved) this.#counts.moved += 1;
-        this.#datapath.setStation(source, { kind: 'session', session });
-        break;
-      case 'known':
-        // The tables forgot or never had it (a replaced association): write it again.
-        this.#datapath.setStation(source, { kind: 'session', session });
-    }
-    this.#datapath.deliverFrame(frame);
-  }
-
-  #answerTooBig(session: SessionNumber, frame: Frame): void {
-    const member = this.#members.get(session);
-    if (member === undefined) this.#counts.tooBigSilent += 1;
-    else this.#sayTooBig(frame.bytes, member.maxFrameBytes);
-  }
-
-  #sayTooBig(frame: Uint8Array, maxFrameBytes: number): void {
-    const { budget, allowed } = spend(this.#tooBig, this.#clock.now());
-    this.#tooBig = budget;
-    const answer = allowed ? tooBigAnswer(frame, maxFrameBytes - ethernetHeaderBytes) : null;
-    if (answer === null) {
-      this.#counts.tooBigSilent += 1;
-      return;
-    }
-    this.#counts.tooBigAnswered += 1;
-    this.#datapath.deliverFrame({ bytes: answer, offload: null });
-  }
-
-  /** The TAP is closed: what is for it is sent back to whom it came from, which then asks everybody. */
-  #refuse(upcall: FrameUpcall): void {
-    this.#counts.loopDropped += 1;
-    const destination = macFromBytes(upcall.frame.bytes);
-    if (upcall.kind === 'frame-out' || isGroup(destination)) return;
-    const { budget, allowed } = spend(this.#gone, this.#clock.now());
-    this.#gone = budget;
-    const frame = encodeOwnFrame({ kind: 'gone', node: this.#deps.self, mac: destination });
-    if (allowed)
-      this.#datapath.sendFrame(upcall.session, 'ethernet', { bytes: frame, offload: null });
-  }
-
-  #ownFrame(upcall: FrameUpcall, frame: OwnFrame): void {
-    const nowMs = this.#clock.now();
-    if (upcall.kind === 'frame-out') {
-      if (frame.kind !== 'probe') return; // nobody but a forger sends others out there
-      const { self } = this.#deps;
-      if (frame.node === self || this.ring.isMember(frame.node)) {
-        this.#loop(this.#guard.heardProbe(frame, nowMs));
-      } else this.#counts.loopStrangers += 1;
-      return;
-    }
-    const from = this.#members.get(upcall.session)?.node;
-    if (from === undefined) return;
-    if (frame.kind !== 'gone') this.#loop(this.#guard.heardAnswer(from, frame, nowMs));
-    else if (this.#table.gone(frame.mac, from)) this.#datapath.removeStation(frame.mac);
-  }
-
-  #loop(effects: readonly LoopEffect[]): void {
-    const { log, hostStations } = this.#deps;
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'probe': {
-          const bytes = encodeOwnFrame(effect.frame);
-          this.#datapath.deliverFrame({ bytes, offload: null });
-          break;
-        }
-        case 'send':
-          this.#sendTo(effect.to, { bytes: encodeOwnFrame(effect.frame), offload: null });
-          break;
-        case 'forget':
-          for (const mac of this.#table.clear()) this.#datapath.removeStation(mac);
-          hostStations?.forgetLearnt();
-          break;
-        case 'joined':
-          this.#counts.loopsFound += 1;
-          log.warn('the host side is joined with another one outside the overlay', {
-            peer: effect.node,
-            state: effect.closed ? 'TAP closed' : 'TAP open',
-          });
-          break;
-        case 'parted':
-          log.info('the host side is joined no more', { peer: effect.node });
-      }
-    }
-  }
-
-  /** Once in a second: probes, and stations that the host side does not have any more. */
-  #look(): void {
-    this.#loop(this.#guard.tick(this.#clock.now()));
-    this.#release(this.#deps.hostStations?.owned() ?? null);
-  }
-
-  /** A member has a station that was of the host side: is it still? */
-  #hasLeft(mac: Mac): boolean {
-    const { budget, allowed } = spend(this.#ownership, this.#clock.now());
-    this.#ownership = budget;
-    if (allowed) this.#release(this.#deps.hostStations?.owned() ?? null);
-    return this.#table.find(mac) === null;
-  }
-
-  #release(owned: ReadonlySet<Mac> | null): void {
-    const released = this.#table.releaseLocal((mac) =>
-      owned === null
-        ? (this.#datapath.stationIdleMs(mac) ?? localIdleMs) >= localIdleMs
-        : !owned.has(mac),
-    );
-    for (const mac of released) this.#datapath.removeStation(mac);
-    this.#counts.released += released.length;
-  }
-
-  #sweep(): void {
-    const forgotten = this.#table.age(this.#clock.now(), (mac) =>
-      this.#datapath.stationIdleMs(mac),
-    );
-    for (const mac of forgotten) this.#datapath.removeStation(mac);
+    for (const node of nodes) this.#stations.forget(node);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Which station is behind whom: the learning table of the switch. Owns the rules of learning, moving,
- * claiming and ageing; writes nothing itself (`switch.ts` mirrors it into the datapath). Pure: time
+ * claiming and ageing; writes nothing itself (`stations.ts` mirrors it into the datapath). Pure: time
  * and idle times are arguments.
  */
 import type { Mac, NodeId } from '../../../base/ids.ts';

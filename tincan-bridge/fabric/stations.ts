@@ -1,0 +1,151 @@
+/**
+ * Which station is behind whom, in the table (`core/mac-table.ts`) and in the datapath's: learnt from
+ * frames, given back by the host side, forgotten with their node or by age. Owns both tables.
+ */
+import { type Clock, every } from '../../base/clock.ts';
+import type { Mac, NodeId } from '../../base/ids.ts';
+import type { Datapath, SessionNumber } from '../datapath/datapath.ts';
+import type { HostStations } from '../network/host-stations.ts';
+import { type Budget, fullBudget, ownershipBudget, spend } from './core/budget.ts';
+import { type Learnt, MacTable, type Place } from './core/mac-table.ts';
+
+/** How often idle stations are looked for; ageing is 300 s. */
+const sweepMs = 15_000;
+/** A station of the host side that its bridge does not name (or nobody can say) is its own so long. */
+const localIdleMs = 10_000;
+
+export interface StationsDeps {
+  readonly datapath: Datapath;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** What the kernel's bridge says of the host side; without it, idle times decide. */
+  readonly hostStations?: HostStations;
+}
+
+export class Stations {
+  readonly counts = { spoofed: 0, notLearnt: 0, moved: 0, released: 0 };
+  readonly #deps: StationsDeps;
+  readonly #datapath: Datapath;
+  readonly #table = new MacTable();
+  #ownership: Budget;
+
+  constructor(deps: StationsDeps) {
+    const { datapath, clock, signal } = deps;
+    this.#deps = deps;
+    this.#datapath = datapath;
+    this.#ownership = fullBudget(ownershipBudget, clock.now());
+    every(clock, sweepMs, signal, () => this.#sweep());
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  find(mac: Mac): Place | null {
+    return this.#table.find(mac);
+  }
+
+  list(limit: number): ReadonlyArray<{ mac: Mac; node: NodeId | null; idleMs: number }> {
+    return this.#table.list(limit).map(({ mac, place }) => ({
+      mac,
+      node: place.kind === 'node' ? place.node : null,
+      idleMs: this.#datapath.stationIdleMs(mac) ?? 0,
+    }));
+  }
+
+  /** The host side sends with the address. True: it took it over from a node (a pod that moved). */
+  fromHost(source: Mac): boolean {
+    const learnt = this.#learn(source, { kind: 'local' });
+    if (learnt.kind === 'learnt') this.#datapath.setStation(source, { kind: 'local' });
+    return learnt.kind === 'learnt' && learnt.moved;
+  }
+
+  /** A flooded frame of the node, with which `session` is up. False: the address is not its. */
+  fromFlood(source: Mac, origin: NodeId, session: SessionNumber | undefined): boolean {
+    const place = { kind: 'node', node: origin } as const;
+    if (this.#table.find(source)?.kind === 'local') this.#lookWhoHas();
+    const learnt = this.#learn(source, place);
+    if (learnt.kind === 'learnt') {
+      if (session === undefined) this.#datapath.removeStation(source);
+      else this.#datapath.setStation(source, { kind: 'session', session });
+    }
+    return learnt.kind !== 'spoofed';
+  }
+
+  /** A frame of the node came over the session. False: the address is not its. */
+  fromSession(source: Mac, node: NodeId, session: SessionNumber): boolean {
+    const learnt = this.#learn(source, { kind: 'node', node });
+    // Also one that is known: the tables forgot or never had it (a replaced association).
+    if (learnt.kind === 'learnt' || learnt.kind === 'known') {
+      this.#datapath.setStation(source, { kind: 'session', session });
+    }
+    return learnt.kind !== 'spoofed';
+  }
+
+  /** Of a frame that teaches nothing. False: the address is not its. */
+  mayUse(source: Mac): boolean {
+    const isOurs = this.#table.find(source)?.kind === 'local';
+    if (isOurs) this.counts.spoofed += 1;
+    return !isOurs;
+  }
+
+  /** The session with the node is the first one: its stations are behind it. */
+  online(node: NodeId, session: SessionNumber): void {
+    for (const mac of this.#table.ofNode(node)) this.write(mac, session);
+  }
+
+  write(mac: Mac, session: SessionNumber): void {
+    this.#datapath.setStation(mac, { kind: 'session', session });
+  }
+
+  /** The node says that it does not have the station any more. */
+  gone(mac: Mac, node: NodeId): void {
+    if (this.#table.gone(mac, node)) this.#datapath.removeStation(mac);
+  }
+
+  forget(node: NodeId): void {
+    this.#remove(this.#table.forgetNode(node));
+  }
+
+  forgetAll(): void {
+    this.#remove(this.#table.clear());
+  }
+
+  /** Stations that the host side does not have any more are given up. */
+  release(): void {
+    const owned = this.#deps.hostStations?.owned() ?? null;
+    const released = this.#table.releaseLocal((mac) =>
+      owned === null
+        ? (this.#datapath.stationIdleMs(mac) ?? localIdleMs) >= localIdleMs
+        : !owned.has(mac),
+    );
+    this.#remove(released);
+    this.counts.released += released.length;
+  }
+
+  #learn(source: Mac, place: Place): Learnt {
+    const learnt = this.#table.learn(source, place, this.#deps.clock.now());
+    if (learnt.kind === 'spoofed') this.counts.spoofed += 1;
+    else if (learnt.kind === 'full') this.counts.notLearnt += 1;
+    else if (learnt.kind === 'learnt' && learnt.moved) this.counts.moved += 1;
+    return learnt;
+  }
+
+  /** A member has a station that was of the host side: is it still? */
+  #lookWhoHas(): void {
+    const { budget, allowed } = spend(this.#ownership, this.#deps.clock.now());
+    this.#ownership = budget;
+    if (allowed) this.release();
+  }
+
+  #sweep(): void {
+    const forgotten = this.#table.age(this.#deps.clock.now(), (mac) =>
+      this.#datapath.stationIdleMs(mac),
+    );
+    this.#remove(forgotten);
+  }
+
+  #remove(macs: readonly Mac[]): void {
+    for (const mac of macs) this.#datapath.removeStation(mac);
+  }
+}
