@@ -6,7 +6,7 @@ import { messageOf } from '../base/errors.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { SessionNumber, Upcall } from './datapath/datapath.ts';
-import type { EnvelopeUpcall } from './fabric/ring.ts';
+import type { EnvelopeUpcall } from './fabric/envelopes.ts';
 import type { Switch } from './fabric/switch.ts';
 import type { DatagramRouter } from './ice/router.ts';
 import { decodeRingSetup } from './session/core/ring-setup.ts';
