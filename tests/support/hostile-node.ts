@@ -27,14 +27,7 @@ export function hostileBuild(lab: Lab): HostileBuild {
   }
   const datapath = join(root, 'dist', 'tincan-bridge', 'datapath');
   renameSync(join(datapath, 'native.js'), join(datapath, 'native-honest.js'));
-  writeFileSync(
-    join(datapath, 'native.js'),
-    `import { hostile } from '../../tests/support/hostile-datapath.js';
-import { createNativeDatapath as honest } from './native-honest.js';
-export * from './native-honest.js';
-export const createNativeDatapath = (options) => hostile(honest(options), options, ${JSON.stringify(orderFile)});
-`,
-  );
+  writeFileSync(join(datapath, 'native.js'), wrapper(orderFile));
   return {
     options: { node: process.execPath, program: join(root, 'dist/controller/cli/main.js') },
     order: async (...words) => {
@@ -44,4 +37,17 @@ export const createNativeDatapath = (options) => hostile(honest(options), option
       await waitFor(`the order ${words.join(' ')} is heeded`, heeded, { timeoutMs: 10_000 });
     },
   };
+}
+
+/** The module that stands in the datapath's place. */
+function wrapper(orderFile: string): string {
+  const [honest, wrong] = ['./native-honest.js', '../../tests/support/hostile-datapath.js'].map(
+    (path) => JSON.stringify(path),
+  );
+  return `import * as honest from ${honest};
+import { hostile } from ${wrong};
+export * from ${honest};
+export const createNativeDatapath = (options) =>
+  hostile(honest.createNativeDatapath(options), options, ${JSON.stringify(orderFile)});
+`;
 }

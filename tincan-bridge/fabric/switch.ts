@@ -3,33 +3,22 @@
  * which sessions are online, the storm budget, and the ring (`ring.ts`), by which frames for everybody
  * travel; never sends a frame of a session to another one itself.
  */
-import { randomBytes } from 'node:crypto';
 import { type Clock, every } from '../../base/clock.ts';
 import { type Mac, macFromBytes, type NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Datapath, Frame, SessionNumber, Upcall } from '../datapath/datapath.ts';
 import type { HostStations } from '../network/host-stations.ts';
 import { ethernetHeaderBytes } from '../session/core/path.ts';
-import {
-  type Budget,
-  floodBudget,
-  fullBudget,
-  goneBudget,
-  ownershipBudget,
-  spend,
-  tooBigBudget,
-} from './core/budget.ts';
-import { decodeOwnFrame, encodeOwnFrame, type OwnFrame } from './core/loop-frame.ts';
-import { type LoopEffect, LoopGuard, probeMs } from './core/loop-guard.ts';
+import { type Budget, floodBudget, fullBudget, spend, tooBigBudget } from './core/budget.ts';
+import { decodeOwnFrame } from './core/loop-frame.ts';
 import { isGroup, MacTable } from './core/mac-table.ts';
 import { tooBigAnswer } from './core/too-big.ts';
+import { HostSide } from './host-side.ts';
 import { Ring, type RingDeps } from './ring.ts';
 import { WaitingFrames } from './waiting-frames.ts';
 
 /** How often idle stations are looked for; ageing is 300 s. */
 const sweepMs = 15_000;
-/** A station of the host side that its bridge does not name (or nobody can say) is its own so long. */
-const localIdleMs = 10_000;
 /** Frames that wait for a session are looked at this often. */
 const waitingSweepMs = 1_000;
 /** After a frame for everybody that did not fit, the MTU keeps room for the flood's header so long. */
@@ -65,11 +54,9 @@ export class Switch {
   /** Associations that carry frames; one for each node. */
   readonly #members = new Map<SessionNumber, Member>();
   readonly #numbers = new Map<NodeId, SessionNumber>();
-  readonly #guard: LoopGuard;
+  readonly #host: HostSide;
   #flood: Budget;
   #tooBig: Budget;
-  #gone: Budget;
-  #ownership: Budget;
   #narrow = { bytes: 0, untilMs: 0 };
   readonly #counts = {
     flooded: 0,
@@ -79,10 +66,6 @@ export class Switch {
     spoofed: 0,
     notLearnt: 0,
     moved: 0,
-    released: 0,
-    loopsFound: 0,
-    loopDropped: 0,
-    loopStrangers: 0,
     tooBigAnswered: 0,
     tooBigSilent: 0,
     malformed: 0,
@@ -95,9 +78,6 @@ export class Switch {
     this.#clock = clock;
     this.#flood = fullBudget(floodBudget, clock.now());
     this.#tooBig = fullBudget(tooBigBudget, clock.now());
-    this.#gone = fullBudget(goneBudget, clock.now());
-    this.#ownership = fullBudget(ownershipBudget, clock.now());
-    this.#guard = new LoopGuard(deps.self, () => randomBytes(8).readBigUInt64BE());
     this.ring = new Ring({
       ...deps,
       session: (node) => this.#sessionWith(node),
@@ -106,7 +86,12 @@ export class Switch {
     });
     every(clock, sweepMs, signal, () => this.#sweep());
     every(clock, waitingSweepMs, signal, () => this.#expireWaiting());
-    every(clock, probeMs, signal, () => this.#look());
+    this.#host = new HostSide({
+      ...deps,
+      table: this.#table,
+      isMember: (node) => this.ring.isMember(node),
+      sendTo: (node, bytes) => this.#sendTo(node, { bytes, offload: null }),
+    });
   }
 
   #sessionWith(
@@ -155,7 +140,8 @@ export class Switch {
     }
     const own = decodeOwnFrame(frame.bytes);
     if (own !== null) {
-      this.#ownFrame(upcall, own);
+      if (upcall.kind === 'frame-out') this.#host.fromHost(own);
+      else this.#host.fromSession(this.#members.get(upcall.session)?.node ?? null, own);
       return;
     }
     const source = macFromBytes(frame.bytes.subarray(6, 12));
@@ -163,7 +149,7 @@ export class Switch {
       this.#counts.malformed += 1;
       return;
     }
-    if (this.#guard.isClosed) this.#refuse(upcall);
+    if (this.#host.isClosed) this.#host.refuse(upcall);
     else if (upcall.kind === 'frame-in') this.#fromSession(upcall.session, source, frame);
     else if (upcall.reason === 'too-big') this.#answerTooBig(upcall.session, frame);
     else this.#fromHost(source, frame);
@@ -178,11 +164,10 @@ export class Switch {
   counters(): Readonly<Record<string, number>> {
     return {
       ...this.#counts,
+      ...this.#host.counters(),
       ...this.ring.counters(),
       stations: this.#table.size,
       waitingNodes: this.#waiting.size,
-      loops: this.#guard.joined.length,
-      tapClosed: this.#guard.isClosed ? 1 : 0,
     };
   }
 
@@ -200,7 +185,7 @@ export class Switch {
     if (learnt.kind === 'learnt') {
       if (learnt.moved) {
         this.#counts.moved += 1;
-        this.#loop(this.#guard.suspect(this.#clock.now()));
+        this.#host.suspect();
       }
       this.#datapath.setStation(source, { kind: 'local' });
     } else if (learnt.kind === 'full') this.#counts.notLearnt += 1;
@@ -273,14 +258,14 @@ export class Switch {
       return;
     }
     // The TAP is closed, or a frame of ours, which never travels by floods.
-    if (this.#guard.isClosed || decodeOwnFrame(frame.bytes) !== null) {
-      this.#counts.loopDropped += 1;
+    if (this.#host.isClosed || decodeOwnFrame(frame.bytes) !== null) {
+      this.#host.counts.loopDropped += 1;
       return;
     }
     const source = macFromBytes(frame.bytes.subarray(6));
     const place = { kind: 'node', node: origin } as const;
     let learnt = this.#table.learn(source, place, this.#clock.now());
-    if (learnt.kind === 'spoofed' && this.#hasLeft(source)) {
+    if (learnt.kind === 'spoofed' && this.#host.hasLeft(source)) {
       learnt = this.#table.learn(source, place, this.#clock.now());
     }
     if (learnt.kind === 'spoofed') {
@@ -352,87 +337,6 @@ export class Switch {
     }
     this.#counts.tooBigAnswered += 1;
     this.#datapath.deliverFrame({ bytes: answer, offload: null });
-  }
-
-  /** The TAP is closed: what is for it is sent back to whom it came from, which then asks everybody. */
-  #refuse(upcall: FrameUpcall): void {
-    this.#counts.loopDropped += 1;
-    const destination = macFromBytes(upcall.frame.bytes);
-    if (upcall.kind === 'frame-out' || isGroup(destination)) return;
-    const { budget, allowed } = spend(this.#gone, this.#clock.now());
-    this.#gone = budget;
-    const frame = encodeOwnFrame({ kind: 'gone', node: this.#deps.self, mac: destination });
-    if (allowed)
-      this.#datapath.sendFrame(upcall.session, 'ethernet', { bytes: frame, offload: null });
-  }
-
-  #ownFrame(upcall: FrameUpcall, frame: OwnFrame): void {
-    const nowMs = this.#clock.now();
-    if (upcall.kind === 'frame-out') {
-      if (frame.kind !== 'probe') return; // nobody but a forger sends others out there
-      const { self } = this.#deps;
-      if (frame.node === self || this.ring.isMember(frame.node)) {
-        this.#loop(this.#guard.heardProbe(frame, nowMs));
-      } else this.#counts.loopStrangers += 1;
-      return;
-    }
-    const from = this.#members.get(upcall.session)?.node;
-    if (from === undefined) return;
-    if (frame.kind !== 'gone') this.#loop(this.#guard.heardAnswer(from, frame, nowMs));
-    else if (this.#table.gone(frame.mac, from)) this.#datapath.removeStation(frame.mac);
-  }
-
-  #loop(effects: readonly LoopEffect[]): void {
-    const { log, hostStations } = this.#deps;
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'probe': {
-          const bytes = encodeOwnFrame(effect.frame);
-          this.#datapath.deliverFrame({ bytes, offload: null });
-          break;
-        }
-        case 'send':
-          this.#sendTo(effect.to, { bytes: encodeOwnFrame(effect.frame), offload: null });
-          break;
-        case 'forget':
-          for (const mac of this.#table.clear()) this.#datapath.removeStation(mac);
-          hostStations?.forgetLearnt();
-          break;
-        case 'joined':
-          this.#counts.loopsFound += 1;
-          log.warn('the host side is joined with another one outside the overlay', {
-            peer: effect.node,
-            state: effect.closed ? 'TAP closed' : 'TAP open',
-          });
-          break;
-        case 'parted':
-          log.info('the host side is joined no more', { peer: effect.node });
-      }
-    }
-  }
-
-  /** Once in a second: probes, and stations that the host side does not have any more. */
-  #look(): void {
-    this.#loop(this.#guard.tick(this.#clock.now()));
-    this.#release(this.#deps.hostStations?.owned() ?? null);
-  }
-
-  /** A member has a station that was of the host side: is it still? */
-  #hasLeft(mac: Mac): boolean {
-    const { budget, allowed } = spend(this.#ownership, this.#clock.now());
-    this.#ownership = budget;
-    if (allowed) this.#release(this.#deps.hostStations?.owned() ?? null);
-    return this.#table.find(mac) === null;
-  }
-
-  #release(owned: ReadonlySet<Mac> | null): void {
-    const released = this.#table.releaseLocal((mac) =>
-      owned === null
-        ? (this.#datapath.stationIdleMs(mac) ?? localIdleMs) >= localIdleMs
-        : !owned.has(mac),
-    );
-    for (const mac of released) this.#datapath.removeStation(mac);
-    this.#counts.released += released.length;
   }
 
   #sweep(): void {
