@@ -5,35 +5,29 @@
 import { type Clock, every } from '../../base/clock.ts';
 import type { Mac, NodeId } from '../../base/ids.ts';
 import type { Datapath, SessionNumber } from '../datapath/datapath.ts';
-import type { HostStations } from '../network/host-stations.ts';
-import { type Budget, fullBudget, ownershipBudget, spend } from './core/budget.ts';
 import { type Learnt, MacTable, type Place } from './core/mac-table.ts';
 
 /** How often idle stations are looked for; ageing is 300 s. */
 const sweepMs = 15_000;
-/** A station of the host side that its bridge does not name (or nobody can say) is its own so long. */
-const localIdleMs = 10_000;
 
 export interface StationsDeps {
   readonly datapath: Datapath;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  /** What the kernel's bridge says of the host side; without it, idle times decide. */
-  readonly hostStations?: HostStations;
+  /** A member has a station that was of the host side: is it not there any more? */
+  readonly hasLeft: (mac: Mac) => boolean;
 }
 
 export class Stations {
-  readonly counts = { spoofed: 0, notLearnt: 0, moved: 0, released: 0 };
+  readonly counts = { spoofed: 0, notLearnt: 0, moved: 0 };
   readonly #deps: StationsDeps;
   readonly #datapath: Datapath;
   readonly #table = new MacTable();
-  #ownership: Budget;
 
   constructor(deps: StationsDeps) {
     const { datapath, clock, signal } = deps;
     this.#deps = deps;
     this.#datapath = datapath;
-    this.#ownership = fullBudget(ownershipBudget, clock.now());
     every(clock, sweepMs, signal, () => this.#sweep());
   }
 
@@ -62,14 +56,17 @@ export class Stations {
 
   /** A flooded frame of the node, with which `session` is up. False: the address is not its. */
   fromFlood(source: Mac, origin: NodeId, session: SessionNumber | undefined): boolean {
-    const place = { kind: 'node', node: origin } as const;
-    if (this.#table.find(source)?.kind === 'local') this.#lookWhoHas();
-    const learnt = this.#learn(source, place);
+    const isOurs = this.#table.find(source)?.kind === 'local' && !this.#deps.hasLeft(source);
+    if (isOurs) {
+      this.counts.spoofed += 1;
+      return false;
+    }
+    const learnt = this.#learn(source, { kind: 'node', node: origin });
     if (learnt.kind === 'learnt') {
       if (session === undefined) this.#datapath.removeStation(source);
-      else this.#datapath.setStation(source, { kind: 'session', session });
+      else this.write(source, session);
     }
-    return learnt.kind !== 'spoofed';
+    return true;
   }
 
   /** A frame of the node came over the session. False: the address is not its. */
@@ -111,16 +108,11 @@ export class Stations {
     this.#remove(this.#table.clear());
   }
 
-  /** Stations that the host side does not have any more are given up. */
-  release(): void {
-    const owned = this.#deps.hostStations?.owned() ?? null;
-    const released = this.#table.releaseLocal((mac) =>
-      owned === null
-        ? (this.#datapath.stationIdleMs(mac) ?? localIdleMs) >= localIdleMs
-        : !owned.has(mac),
-    );
+  /** Stations of the host side that `left` says so of are given up; returns how many. */
+  releaseLocal(left: (mac: Mac) => boolean): number {
+    const released = this.#table.releaseLocal(left);
     this.#remove(released);
-    this.counts.released += released.length;
+    return released.length;
   }
 
   #learn(source: Mac, place: Place): Learnt {
@@ -129,13 +121,6 @@ export class Stations {
     else if (learnt.kind === 'full') this.counts.notLearnt += 1;
     else if (learnt.kind === 'learnt' && learnt.moved) this.counts.moved += 1;
     return learnt;
-  }
-
-  /** A member has a station that was of the host side: is it still? */
-  #lookWhoHas(): void {
-    const { budget, allowed } = spend(this.#ownership, this.#deps.clock.now());
-    this.#ownership = budget;
-    if (allowed) this.release();
   }
 
   #sweep(): void {

@@ -12,7 +12,7 @@ import { ethernetHeaderBytes } from '../session/core/path.ts';
 import { type Budget, floodBudget, fullBudget, spend } from './core/budget.ts';
 import { decodeOwnFrame } from './core/loop-frame.ts';
 import { isGroup } from './core/mac-table.ts';
-import { type FrameUpcall, LoopWatch } from './loop-watch.ts';
+import { type FrameUpcall, HostSide } from './host-side.ts';
 import { OnlineNodes } from './online-nodes.ts';
 import { Ring, type RingDeps } from './ring.ts';
 import { Stations } from './stations.ts';
@@ -41,7 +41,7 @@ export class Switch {
   readonly #clock: Clock;
   readonly #online = new OnlineNodes();
   readonly #stations: Stations;
-  readonly #loops: LoopWatch;
+  readonly #host: HostSide;
   readonly #waiting = new WaitingFrames();
   readonly #tooBig: TooBigAnswers;
   #flood: Budget;
@@ -55,19 +55,18 @@ export class Switch {
     this.#clock = clock;
     this.#flood = fullBudget(floodBudget, clock.now());
     this.#tooBig = new TooBigAnswers(datapath, clock);
-    this.#stations = new Stations(deps);
+    this.#stations = new Stations({ ...deps, hasLeft: (mac) => this.#host.hasLeft(mac) });
     this.ring = new Ring({
       ...deps,
       session: (node) => this.#online.sessionWith(node),
       deliver: (origin, frame) => this.#fromFlood(origin, frame),
       onTooBig: (frame, fits) => this.#floodTooBig(frame, fits),
     });
-    this.#loops = new LoopWatch({
+    this.#host = new HostSide({
       ...deps,
       stations: this.#stations,
       isMember: (node) => this.ring.isMember(node),
-      nodeOf: (session) => this.#online.nodeOf(session),
-      sendTo: (node, frame) => this.#sendTo(node, frame),
+      sendTo: (node, bytes) => this.#sendTo(node, { bytes, offload: null }),
     });
     every(clock, waitingSweepMs, signal, () => this.#expireWaiting());
   }
@@ -95,7 +94,8 @@ export class Switch {
     }
     const own = decodeOwnFrame(frame.bytes);
     if (own !== null) {
-      this.#loops.ownFrame(upcall, own);
+      if (upcall.kind === 'frame-out') this.#host.fromHost(own);
+      else this.#host.fromSession(this.#online.nodeOf(upcall.session), own);
       return;
     }
     const source = macFromBytes(frame.bytes.subarray(6, 12));
@@ -103,7 +103,7 @@ export class Switch {
       this.#counts.malformed += 1;
       return;
     }
-    if (this.#loops.isClosed) this.#loops.refuse(upcall);
+    if (this.#host.isClosed) this.#host.refuse(upcall);
     else if (upcall.kind === 'frame-in') this.#fromSession(upcall.session, source, frame);
     else if (upcall.reason === 'too-big') this.#answerTooBig(upcall.session, frame);
     else this.#fromHost(source, frame);
@@ -119,13 +119,11 @@ export class Switch {
     return {
       ...this.#counts,
       ...this.#stations.counts,
-      ...this.#loops.counts,
+      ...this.#host.counters(),
       ...this.#tooBig.counts,
       ...this.ring.counters(),
       stations: this.#stations.size,
       waitingNodes: this.#waiting.size,
-      loops: this.#loops.joined,
-      tapClosed: this.#loops.isClosed ? 1 : 0,
     };
   }
 
@@ -135,7 +133,7 @@ export class Switch {
 
   #fromHost(source: Mac, frame: Frame): void {
     // The host side owns what it uses: it may take an address over from a node (a pod that moved).
-    if (this.#stations.fromHost(source)) this.#loops.suspect();
+    if (this.#stations.fromHost(source)) this.#host.suspect();
     const destination = macFromBytes(frame.bytes);
     const place = isGroup(destination) ? null : this.#stations.find(destination);
     if (place === null) this.#floodOut(frame);
@@ -208,8 +206,8 @@ export class Switch {
       return;
     }
     // The TAP is closed, or a frame of ours, which never travels by floods.
-    if (this.#loops.isClosed || decodeOwnFrame(frame.bytes) !== null) {
-      this.#loops.counts.loopDropped += 1;
+    if (this.#host.isClosed || decodeOwnFrame(frame.bytes) !== null) {
+      this.#host.counts.loopDropped += 1;
       return;
     }
     const source = macFromBytes(frame.bytes.subarray(6));

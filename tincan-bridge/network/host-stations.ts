@@ -1,8 +1,8 @@
 /**
- * Which stations the host side of a TAP owns for sure, as the kernel's bridge knows them, and how its
+ * Which stations the host side of a TAP owns for sure, as the kernel's bridges know them, and how its
  * bridge is made to forget. Owns the reading of sysfs; never changes a device.
  */
-import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Mac, macFromBytes } from '../../base/ids.ts';
 
@@ -13,10 +13,11 @@ export interface HostStations {
   readonly forgetLearnt: () => void;
 }
 
+const net = '/sys/class/net';
 /** struct __fdb_entry of linux/if_bridge.h: address (6), port (1), is_local (1), age (4), port's high byte (1), … */
 const entryBytes = 16;
 
-/** Port number 0 is none. */
+/** On which port of its bridge each station was seen last. */
 export function portsOfFdb(fdb: Uint8Array): ReadonlyMap<Mac, number> {
   const found = new Map<Mac, number>();
   for (let at = 0; at + entryBytes <= fdb.length; at += entryBytes) {
@@ -27,18 +28,17 @@ export function portsOfFdb(fdb: Uint8Array): ReadonlyMap<Mac, number> {
 }
 
 export function hostStationsOf(tap: string): HostStations {
-  const folder = `/sys/class/net/${tap}`;
   return {
     owned: () => {
       try {
-        return bridged(folder) ?? alone(folder);
+        return existing(`${net}/${tap}/brport`) ? bridged(tap) : alone(tap);
       } catch {
         return null; // the device is on its way in or out, or we may not read: idle times decide
       }
     },
     forgetLearnt: () => {
       try {
-        writeFileSync(`${folder}/brport/flush`, '1');
+        writeFileSync(`${net}/${tap}/brport/flush`, '1');
       } catch {
         // Without it the bridge learns anew by the next frame from the other side.
       }
@@ -46,29 +46,57 @@ export function hostStationsOf(tap: string): HostStations {
   };
 }
 
-/** Null: the TAP is no port of a Linux bridge. */
-function bridged(folder: string): ReadonlySet<Mac> | null {
-  let bridge: string;
-  try {
-    bridge = basename(realpathSync(`${folder}/brport/bridge`));
-  } catch {
-    return null;
+/** Behind the other ports of its bridge, and behind a bridge that one of these is patched to. */
+function bridged(tap: string): ReadonlySet<Mac> {
+  const bridge = bridgeOf(tap);
+  const owned = new Set([addressOf(tap), addressOf(bridge)]);
+  const patches = patchesOf(bridge, tap);
+  const inner = new Set([portOf(tap), ...patches.map((patch) => portOf(patch.inner))]);
+  for (const mac of behind(bridge, inner)) owned.add(mac);
+  for (const { outer } of patches) {
+    const second = bridgeOf(outer);
+    owned.add(addressOf(second));
+    for (const mac of behind(second, new Set([portOf(outer)]))) owned.add(mac);
   }
-  const ownPort = Number.parseInt(readFileSync(`${folder}/brport/port_no`, 'utf8'), 16);
-  const fdb = portsOfFdb(readFileSync(`/sys/class/net/${bridge}/brforward`));
-  const owned = [...fdb].filter(([, port]) => port !== ownPort).map(([mac]) => mac);
-  return new Set([...owned, addressOf(folder), addressOf(`/sys/class/net/${bridge}`)]);
+  return owned;
 }
 
-/** Its own address; null where something else stands between it and the stations. */
-function alone(folder: string): ReadonlySet<Mac> | null {
-  try {
-    realpathSync(`${folder}/master`);
-    return null;
-  } catch {
-    return new Set([addressOf(folder)]);
-  }
+const behind = (bridge: string, but: ReadonlySet<number>): readonly Mac[] =>
+  [...portsOfFdb(readFileSync(`${net}/${bridge}/brforward`))]
+    .filter(([, port]) => !but.has(port))
+    .map(([mac]) => mac);
+
+/**
+ * The bridge for applications (`AppBridge`): its table, not this bridge's, says when a station has left.
+ * A veth's two ends name each other, and the far one is a port too.
+ */
+function patchesOf(bridge: string, tap: string): ReadonlyArray<{ inner: string; outer: string }> {
+  const second = tap.replace(/^ev-/, 'evap-');
+  if (second === tap || !existing(`${net}/${second}/brif`)) return [];
+  const outers = new Map(readdirSync(`${net}/${second}/brif`).map((port) => [indexOf(port), port]));
+  return readdirSync(`${net}/${bridge}/brif`).flatMap((inner) => {
+    const outer = outers.get(peerOf(inner));
+    return outer !== undefined && peerOf(outer) === indexOf(inner) ? [{ inner, outer }] : [];
+  });
 }
 
-const addressOf = (folder: string): Mac =>
-  Mac.parse(readFileSync(`${folder}/address`, 'utf8').trim());
+/** Its own address; null where something else than a Linux bridge stands behind it. */
+const alone = (tap: string): ReadonlySet<Mac> | null =>
+  existing(`${net}/${tap}/master`) ? null : new Set([addressOf(tap)]);
+
+const bridgeOf = (port: string): string => basename(realpathSync(`${net}/${port}/brport/bridge`));
+const text = (device: string, file: string): string =>
+  readFileSync(`${net}/${device}/${file}`, 'utf8').trim();
+const portOf = (device: string): number => Number.parseInt(text(device, 'brport/port_no'), 16);
+const indexOf = (device: string): number => Number(text(device, 'ifindex'));
+const peerOf = (device: string): number => Number(text(device, 'iflink'));
+const addressOf = (device: string): Mac => Mac.parse(text(device, 'address'));
+
+function existing(path: string): boolean {
+  try {
+    realpathSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
