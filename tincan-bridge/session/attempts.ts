@@ -6,7 +6,7 @@
 
 import { messageOf } from '../../base/errors.ts';
 import type { SessionNonce } from '../../base/ids.ts';
-import type { SessionDescription } from '../protocol/description.ts';
+import { maxCandidates, type SessionDescription } from '../protocol/description.ts';
 import { Attempt } from './attempt.ts';
 import { encodeDescription } from './core/in-band-description.ts';
 import { pathKind } from './core/path.ts';
@@ -117,7 +117,7 @@ export class Attempts {
       peerNonce,
       ufrag,
       password,
-      candidates: candidates.slice(0, 32),
+      candidates: candidates.slice(0, maxCandidates),
       complete,
       ...(attempt.direct ? { directOnly: true } : {}),
     };

@@ -7,7 +7,7 @@ import { distance, lowerBound } from '../../../base/ring.ts';
 import { type Advertisement, maxAdvertised } from './ring-control.ts';
 
 /** A change is told after this long: changes come in runs. */
-export const advertiseMs = 200;
+const advertiseMs = 200;
 /** And once more, as control payloads may be lost. */
 const repeatMs = 2_000;
 /** And now and then without a change. */

@@ -19,7 +19,7 @@ import {
 } from './timers.ts';
 
 /** When the keys that are used from now on are to be replaced: jittered, so that peers differ. */
-export const rekeyTimer = ({ rules }: SessionState, { nowMs, random }: Moment): Effect => ({
+const rekeyTimer = ({ rules }: SessionState, { nowMs, random }: Moment): Effect => ({
   kind: 'timer',
   id: 'rekey',
   atMs: nowMs + Math.round(rules.afterMs * (0.75 + random / 4)),
