@@ -39,6 +39,7 @@ export function fabricCounters(fabric: RingFabric<Frame>): Readonly<Record<strin
     floodStrangers: flooder.counts.strangers,
     floodTtlExpired: flooder.counts.ttlExpired,
     floodUnreachable: flooder.counts.unreachable,
+    floodsRepeated: flooder.counts.repeated,
     floodWaitingFull: flooder.counts.waitingFull,
     deadEnds: router.counts.deadEnds,
     searches: router.counts.searches,

@@ -4,6 +4,7 @@
  * number only, and no MAC addresses.
  */
 import { randomBytes } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { type Clock, every } from '../../base/clock.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
@@ -74,7 +75,7 @@ export class Ring implements RingPort {
     const { self, transit, clock, signal } = deps;
     this.#relays = new RelayTable(deps.datapath);
     const random32 = (): number => randomBytes(4).readUInt32BE();
-    this.#fabric = new RingFabric({ self, transit, random32 });
+    this.#fabric = new RingFabric({ self, transit, random32 }, ({ bytes }) => crc32(bytes));
     this.#envelopes = new Envelopes({
       ...deps,
       fabric: this.#fabric,

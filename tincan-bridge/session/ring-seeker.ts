@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../../base/clock.ts';
 import type { NodeId } from '../../base/ids.ts';
-import { deafMs, seekAgainMs, unheardMs } from './core/timers.ts';
+import { seekAgainMs, tellMs, unheardMs } from './core/timers.ts';
 import type { RingPort } from './ring-port.ts';
 
 export interface RingSeekerDeps {
@@ -18,36 +18,46 @@ export interface RingSeekerDeps {
 export class RingSeeker {
   readonly #deps: RingSeekerDeps;
   #soughtMs = Number.NEGATIVE_INFINITY;
-  #deafMs = Number.NEGATIVE_INFINITY;
+  /** Since when it is silent; null: it is not. */
+  #silentMs: number | null = null;
   #heardMs = 0;
   #setup: AbortController | null = null;
+  /** First hop now, as far as was looked, and since when: others may have found it. */
+  #hop: { readonly via: NodeId | null; readonly sinceMs: number };
   /** First hop of the way that was left last, until something is heard over another. */
   #left: NodeId | null = null;
 
   constructor(deps: RingSeekerDeps) {
     this.#deps = deps;
+    this.#hop = { via: null, sinceMs: deps.clock.now() };
   }
 
   /** Of a session that is up, now and then. */
   look(onRing: boolean, silent: boolean): void {
     const { clock, peer, ring } = this.#deps;
+    const isTried = this.#isTried();
     if (!silent) {
-      if (onRing) this.#convict();
+      const now = this.#hop.via;
+      if (onRing && this.#left !== null && now !== null && now !== this.#left) {
+        ring.swallowed(this.#left);
+      }
       this.#left = null;
+      this.#silentMs = null;
       return;
     }
+    this.#silentMs ??= clock.now();
     if (clock.now() - this.#soughtMs < seekAgainMs) return;
+    // The peer is told first: it may be its way that is the bad one, and ours the good one.
+    const told = clock.now() - this.#silentMs >= tellMs;
+    if (onRing && !(isTried && told)) return;
     this.#soughtMs = clock.now();
-    if (onRing) this.#left = ring.leave(peer);
+    if (onRing) this.#left = this.#leave();
     else ring.seek(peer);
   }
 
   /** The peer hears nothing of what this node sends over the ring; that it can say so proves its own way. */
   unheard(): void {
-    const { clock, peer, ring } = this.#deps;
-    if (clock.now() - this.#deafMs < deafMs) return;
-    this.#deafMs = clock.now();
-    ring.leave(peer);
+    if (this.#isTried()) this.#leave();
   }
 
   /** A datagram of the handshake over the ring came in. */
@@ -65,17 +75,25 @@ export class RingSeeker {
   }
 
   #watch(over: AbortSignal): void {
-    const { clock, signal, peer, ring } = this.#deps;
+    const { clock, signal } = this.#deps;
     clock.after(unheardMs, over, () => {
       if (signal.aborted) return;
-      if (clock.now() - this.#heardMs >= unheardMs) ring.leave(peer);
+      if (clock.now() - this.#heardMs >= unheardMs && this.#isTried()) this.#leave();
       this.#watch(over);
     });
   }
 
-  #convict(): void {
-    const { peer, ring } = this.#deps;
-    const now = ring.way(peer)?.via ?? null;
-    if (this.#left !== null && now !== null && now !== this.#left) ring.swallowed(this.#left);
+  /** The way of now is in use for long enough that its silence says something. */
+  #isTried(): boolean {
+    const { clock, peer, ring } = this.#deps;
+    const via = ring.way(peer)?.via ?? null;
+    if (via !== this.#hop.via) this.#hop = { via, sinceMs: clock.now() };
+    return clock.now() - this.#hop.sinceMs >= unheardMs;
+  }
+
+  #leave(): NodeId | null {
+    const left = this.#deps.ring.leave(this.#deps.peer);
+    this.#isTried(); // another one from now on
+    return left;
   }
 }

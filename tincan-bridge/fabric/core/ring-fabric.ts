@@ -30,18 +30,22 @@ export interface FabricOptions {
   readonly random32: Random32;
 }
 
+/** A number that is the same for the same frame; null: frames are not compared. */
+export type Print<Payload> = (payload: Payload) => number | null;
+
 export class RingFabric<Payload> {
   readonly near: Neighbourhood;
   readonly router: Router;
   readonly flooder: Flooder<Payload>;
 
-  constructor({ self, transit, random32 }: FabricOptions) {
+  constructor({ self, transit, random32 }: FabricOptions, print?: Print<Payload>) {
     this.near = new Neighbourhood(self, transit);
     this.router = new Router(this.near, random32);
     this.flooder = new Flooder(
       this.near,
       this.router,
       () => (BigInt(random32()) << 32n) | BigInt(random32()),
+      print,
     );
   }
 

@@ -92,14 +92,23 @@ export class Router {
     return this.#version + this.#near.version;
   }
 
-  /** The neighbour that leads to `destination`, never `ingress`; null at a dead end. */
-  next(destination: NodeId, ingress: NodeId | null, nowMs: number): NodeId | null {
+  /**
+   * The neighbour that leads to `destination`, never `ingress`, and one of `past` only where nobody else
+   * does; null at a dead end.
+   */
+  next(
+    destination: NodeId,
+    ingress: NodeId | null,
+    nowMs: number,
+    past?: ReadonlySet<NodeId>,
+  ): NodeId | null {
     const near = this.#near;
     if (destination === near.self) return null;
     if (near.has(destination)) return destination === ingress ? null : destination;
     const way = this.#ways.get(destination);
     const avoided = this.#avoided.get(destination);
-    const shunned = (via: NodeId): boolean => (avoided?.get(via) ?? 0) > nowMs;
+    const shunned = (via: NodeId): boolean =>
+      (avoided?.get(via) ?? 0) > nowMs || past?.has(via) === true;
     if (way !== undefined && way.untilMs > nowMs && !shunned(way.via)) {
       // A way that broke is not replaced by a guess: a guess might lead back onto it.
       return near.carries(way.via) && way.via !== ingress ? way.via : null;
@@ -315,7 +324,9 @@ export class Router {
     const hops = Math.min(maxTtl, found.hops + 1);
     if (origin === this.#near.self) {
       // From one over whom nothing came through: it may say so again, others may be slower.
-      if ((this.#avoided.get(target)?.get(from) ?? 0) > nowMs) return [];
+      const avoided = (id: NodeId): boolean => (this.#avoided.get(target)?.get(id) ?? 0) > nowMs;
+      const others = this.#near.sorted().some((id) => this.#near.carries(id) && !avoided(id));
+      if (avoided(from) && others) return [];
       if (!this.#searches.end(target, number)) return [];
       this.#learn(target, from, hops, nowMs);
       return [{ kind: 'found', target }];

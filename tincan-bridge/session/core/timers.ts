@@ -132,8 +132,11 @@ export const earlyMs = 30_000;
  */
 export const seekAgainMs = 3_000;
 
-/** A handshake over the ring that hears nothing leaves its way after this: some round trips. */
+/**
+ * A way over the ring is left only after it was tried for this long: some round trips, and two ticks of
+ * a peer that says that it hears nothing until it says so no more.
+ */
 export const unheardMs = 1_500;
 
-/** A peer that says that it hears nothing has us leave our way at most so often. */
-export const deafMs = 1_000;
+/** Who hears nothing says so for two ticks before it leaves its own way. */
+export const tellMs = 900;
