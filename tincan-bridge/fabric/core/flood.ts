@@ -12,6 +12,7 @@ import { following, isBetween, membersBetween } from '../../../base/ring.ts';
 import { type Budget, floodBudget, fullBudget, spend } from './budget.ts';
 import type { FloodHeader } from './flood-codec.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
+import { remember } from './remember.ts';
 import type { RouteEffect, Router } from './route.ts';
 
 /** Broadcasts that are remembered of one origin. */
@@ -255,10 +256,7 @@ export class Flooder<Payload> {
     if (print === null) return false;
     const key = `${origin}${print}`;
     const repeated = nowMs - (this.#spreadMs.get(key) ?? Number.NEGATIVE_INFINITY) < repeatMs;
-    this.#spreadMs.delete(key);
-    this.#spreadMs.set(key, nowMs);
-    const [oldest] = this.#spreadMs.keys();
-    if (this.#spreadMs.size > maxRepeats && oldest !== undefined) this.#spreadMs.delete(oldest);
+    remember(this.#spreadMs, key, nowMs, maxRepeats);
     if (repeated) this.counts.repeated += 1;
     return repeated;
   }

@@ -13,6 +13,7 @@
  */
 import type { NodeId } from '../../../base/ids.ts';
 import type { LoopFrame } from './loop-frame.ts';
+import { remember } from './remember.ts';
 
 /** A cable is found within this; a frame for the own host side costs it next to nothing. */
 export const probeMs = 1_000;
@@ -115,10 +116,4 @@ export class LoopGuard {
     if (this.#nonces.length > maxNonces) this.#nonces.shift();
     return [{ kind: 'probe', frame: { kind: 'probe', node: this.#self, nonce } }];
   }
-}
-
-function remember<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > max && oldest !== undefined) map.delete(oldest);
 }

@@ -10,8 +10,10 @@
  */
 import type { NodeId } from '../../../base/ids.ts';
 import { distance } from '../../../base/ring.ts';
+import { AvoidedHops } from './avoided-hops.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
+import { remember } from './remember.ts';
 import type { DeadEnd, Found, RingControl, Search } from './ring-control.ts';
 import { type Asking, Searches } from './searches.ts';
 
@@ -22,10 +24,6 @@ const maxTtl = 255;
 export const wayMs = 300_000;
 /** Who asks us over this neighbour hears us there, while no better way is known. */
 const hintMs = 30_000;
-/** A neighbour over which nothing came through to a destination is not taken for it for this long. */
-export const avoidMs = 300_000;
-/** Destinations with such neighbours; the oldest gives way. */
-const maxAvoided = 4_096;
 /** Ways that are remembered; the oldest gives way. */
 const maxWays = 8_192;
 /** Searches of others that are remembered, so that each is answered and sent on once. */
@@ -66,8 +64,7 @@ export class Router {
   /** By origin and number: from whom each search came; null once it was answered. */
   readonly #heard = new Map<string, NodeId | null>();
   readonly #budgets = new Map<NodeId, Budget>();
-  /** By destination: neighbours that swallow what is for it, and until when they are avoided. */
-  readonly #avoided = new Map<NodeId, ReadonlyMap<NodeId, number>>();
+  readonly #avoided = new AvoidedHops();
   readonly #random32: () => number;
   #deadEndBudget: Budget = fullBudget(deadEndBudget, 0);
   #version = 0;
@@ -106,9 +103,8 @@ export class Router {
     if (destination === near.self) return null;
     if (near.has(destination)) return destination === ingress ? null : destination;
     const way = this.#ways.get(destination);
-    const avoided = this.#avoided.get(destination);
     const shunned = (via: NodeId): boolean =>
-      (avoided?.get(via) ?? 0) > nowMs || past?.has(via) === true;
+      this.#avoided.has(destination, via, nowMs) || past?.has(via) === true;
     if (way !== undefined && way.untilMs > nowMs && !shunned(way.via)) {
       // A way that broke is not replaced by a guess: a guess might lead back onto it.
       return near.carries(way.via) && way.via !== ingress ? way.via : null;
@@ -129,16 +125,8 @@ export class Router {
   avoid(destination: NodeId, nowMs: number): NodeId | null {
     const via = this.next(destination, null, nowMs);
     if (via === null || via === destination) return null;
-    const before = this.#avoided.get(destination) ?? new Map<NodeId, number>();
-    const standing = [...before].filter(([, untilMs]) => untilMs > nowMs);
-    const marks = new Map([...standing, [via, nowMs + avoidMs] as const]);
-    const left = this.#near.sorted().some((id) => this.#near.carries(id) && !marks.has(id));
-    remember(
-      this.#avoided,
-      destination,
-      left ? marks : new Map([[via, nowMs + avoidMs]]),
-      maxAvoided,
-    );
+    const carriers = this.#near.sorted().filter((id) => this.#near.carries(id));
+    this.#avoided.add(destination, via, carriers, nowMs);
     if (this.#ways.get(destination)?.via === via) this.#ways.delete(destination);
     this.counts.avoided += 1;
     this.#version += 1;
@@ -147,7 +135,7 @@ export class Router {
 
   /** Something of `source` came over a neighbour: as long as no way holds, the answer goes back there. */
   hint(source: NodeId, via: NodeId, nowMs: number): void {
-    const avoided = (this.#avoided.get(source)?.get(via) ?? 0) > nowMs;
+    const avoided = this.#avoided.has(source, via, nowMs);
     if (avoided || source === via || this.#near.has(source) || !this.#near.carries(via)) return;
     if (this.next(source, null, nowMs) === via) return;
     remember(this.#ways, source, { via, hops: 0, untilMs: nowMs + hintMs }, maxWays);
@@ -276,7 +264,7 @@ export class Router {
     this.counts.searches += 1;
     const origin = this.#near.self;
     const control: Search = { kind: 'search', origin, target, number, ttl, anew };
-    return this.#spread(control, null, (id) => (this.#avoided.get(target)?.get(id) ?? 0) > nowMs);
+    return this.#spread(control, null, (id) => this.#avoided.has(target, id, nowMs));
   }
 
   /** To the target if it is a neighbour, else to all who may carry it; to those shunned if nobody else. */
@@ -324,7 +312,7 @@ export class Router {
     const hops = Math.min(maxTtl, found.hops + 1);
     if (origin === this.#near.self) {
       // From one over whom nothing came through: it may say so again, others may be slower.
-      const avoided = (id: NodeId): boolean => (this.#avoided.get(target)?.get(id) ?? 0) > nowMs;
+      const avoided = (id: NodeId): boolean => this.#avoided.has(target, id, nowMs);
       const others = this.#near.sorted().some((id) => this.#near.carries(id) && !avoided(id));
       if (avoided(from) && others) return [];
       if (!this.#searches.end(target, number)) return [];
@@ -364,11 +352,4 @@ export class Router {
     remember(this.#ways, target, { via, hops, untilMs: nowMs + wayMs }, maxWays);
     this.#version += 1;
   }
-}
-
-function remember<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > max && oldest !== undefined) map.delete(oldest);
 }

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import type { NodeId } from '../../../../../base/ids.ts';
+import { avoidMs } from '../../../../../tincan-bridge/fabric/core/avoided-hops.ts';
 import { maxWaiting, waitingMs } from '../../../../../tincan-bridge/fabric/core/flood.ts';
 import type { FloodHeader } from '../../../../../tincan-bridge/fabric/core/flood-codec.ts';
 import { refreshMs } from '../../../../../tincan-bridge/fabric/core/neighbourhood.ts';
@@ -11,7 +12,7 @@ import {
   type FabricEffect,
   RingFabric,
 } from '../../../../../tincan-bridge/fabric/core/ring-fabric.ts';
-import { avoidMs, defaultTtl, wayMs } from '../../../../../tincan-bridge/fabric/core/route.ts';
+import { defaultTtl, wayMs } from '../../../../../tincan-bridge/fabric/core/route.ts';
 import { suite } from '../../../../support/harness.ts';
 import { random32, randomId, seeded } from '../../../../support/virtual-time.ts';
 
