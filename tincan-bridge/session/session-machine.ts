@@ -9,9 +9,11 @@ import { SessionNonce } from '../../base/ids.ts';
 import type { SessionNumber } from '../datapath/datapath.ts';
 import { nextSession } from './core/session.ts';
 import type { Effect, Input, SessionState } from './core/session-state.ts';
+import type { RingPort } from './ring-port.ts';
 import type { SessionDeps } from './session-contract.ts';
 
-export interface MachineDeps extends Pick<SessionDeps, 'clock' | 'log' | 'ring' | 'nextNumber'> {
+export interface MachineDeps extends Pick<SessionDeps, 'clock' | 'log' | 'nextNumber'> {
+  readonly ring: Pick<RingPort, 'way'>;
   /** Ends with the session: inputs that come later are dropped. */
   readonly signal: AbortSignal;
   readonly run: (effect: Effect) => void;
