@@ -6,6 +6,7 @@ import { messageOf } from '../base/errors.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { SessionNumber, Upcall } from './datapath/datapath.ts';
+import { applicationData } from './datapath/wire.ts';
 import type { EnvelopeUpcall } from './fabric/envelopes.ts';
 import type { Switch } from './fabric/switch.ts';
 import type { DatagramRouter } from './ice/router.ts';
@@ -13,8 +14,6 @@ import { decodeRingSetup } from './session/core/ring-setup.ts';
 import type { PeerSession } from './session/peer-session.ts';
 import type { SessionBook } from './session-book.ts';
 
-/** Content type of a record (RFC 6347 section 4.1). */
-const applicationData = 23;
 /** Kinds of control payloads below are the session's own. */
 const firstRingKind = 16;
 type MessageUpcall = Extract<Upcall, { readonly kind: 'message' }>;

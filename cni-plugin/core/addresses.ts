@@ -4,9 +4,6 @@
  */
 import { type Address, formatAddress, type Range } from '../../base/cidr.ts';
 
-/** The gateway of a node's range: its first address after that of the network. */
-export const gatewayOf = ({ family, first }: Range): Address => ({ family, bits: first + 1n });
-
 /** The addresses that pods can have; IPv4 keeps the last one for broadcasts. */
 function usable({ family, first, last }: Range): { readonly from: bigint; readonly to: bigint } {
   return { from: first + 2n, to: family === 4 ? last - 1n : last };

@@ -5,6 +5,7 @@
 import { type NodeId, nodeIdBytes } from '../../base/ids.ts';
 import type { Frame } from './datapath.ts';
 import {
+  applicationData,
   channelDataHeaderBytes,
   checksumUndone,
   type FrameType,
@@ -17,7 +18,10 @@ export const maxPlaintextBytes = 2 ** 14;
 export const typeNames = Object.keys(frameTypes).filter((k): k is FrameType => k in frameTypes);
 
 export const isRecord = (bytes: Uint8Array): boolean =>
-  bytes.length >= recordHeaderBytes && bytes[0] === 23 && bytes[1] === 0xfe && bytes[2] === 0xfd;
+  bytes.length >= recordHeaderBytes &&
+  bytes[0] === applicationData &&
+  bytes[1] === 0xfe &&
+  bytes[2] === 0xfd;
 
 export const epochOf = (bytes: Uint8Array): number => (bytes[3] ?? 0) * 256 + (bytes[4] ?? 0);
 
