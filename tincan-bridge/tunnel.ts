@@ -72,8 +72,7 @@ export class Tunnel {
   #trust: PeerTrust | null;
 
   constructor(deps: TunnelDeps, params: Params<'open'>) {
-    const { nodeId, certificate, key, tap, keyLogFile, servers, ignoredInterfaces, offload } =
-      params;
+    const { nodeId, certificate, tap, servers, ignoredInterfaces, offload } = params;
     // Not by the CA: an own certificate that has expired is for the controller to report.
     const problem = peerProblem(Buffer.from(certificate), nodeId, null, deps.clock.wallNow());
     if (problem !== null) throw new EvioError('identity.mismatch', `own certificate: ${problem}`);
@@ -127,10 +126,19 @@ export class Tunnel {
     });
     this.#parts.add('timers', 100, () => this.#life.abort());
     this.#parts.add('sessions', 1_000, () => this.#book.close('the tunnel is closed'));
-    this.#sessionDeps = {
-      me: nodeId,
-      certificate,
-      key,
+    this.#sessionDeps = this.#depsOf(params);
+    if (deps.kernelEvents !== undefined) this.#watch(deps.kernelEvents);
+    every(deps.clock, sweepMs, this.#life.signal, () => this.#book.sweep());
+    this.#log.info('tunnel open', { device: tap, nodeId, mtu: this.#mtu.mtu });
+  }
+
+  /** What all sessions are given. */
+  #depsOf(params: Params<'open'>): SessionDeps {
+    const deps = this.#deps;
+    return {
+      me: params.nodeId,
+      certificate: params.certificate,
+      key: params.key,
       datapath: this.#datapath,
       ring: this.#switch.ring,
       router: this.#router,
@@ -143,11 +151,8 @@ export class Tunnel {
       nextNumber: () => this.#upcalls.nextNumber(),
       rekey: params.rekey ?? defaultRekeyRules,
       loopback: deps.loopback,
-      keyLog: (line) => appendKeyLog(keyLogFile, line, this.#log),
+      keyLog: (line) => appendKeyLog(params.keyLogFile, line, this.#log),
     };
-    if (deps.kernelEvents !== undefined) this.#watch(deps.kernelEvents);
-    every(deps.clock, sweepMs, this.#life.signal, () => this.#book.sweep());
-    this.#log.info('tunnel open', { device: tap, nodeId, mtu: this.#mtu.mtu });
   }
 
   get mtu(): number {

@@ -99,7 +99,31 @@ export function createParts(
     send,
     onMessage: events.onMessage,
   });
-  const overlayPings = new OverlayPings({
+  const overlayPings = createPings(peer, deps, ports, sender, path);
+  return {
+    keys,
+    attempts,
+    associations,
+    path,
+    probe,
+    sender,
+    messages,
+    overlayPings,
+    seeker: new RingSeeker({ clock, signal, peer, ring }),
+    timers: new TimerSet(clock, ports.elapsed),
+    traffic,
+    history: new History(clock, log),
+  };
+}
+
+function createPings(
+  peer: NodeId,
+  { clock, ring }: SessionDeps,
+  { signal, current }: SessionPorts,
+  sender: ControlSender,
+  path: PathInUse,
+): OverlayPings {
+  return new OverlayPings({
     clock,
     signal,
     peer,
@@ -110,21 +134,4 @@ export function createParts(
       return sent;
     },
   });
-  const seeker = new RingSeeker({ clock, signal, peer, ring });
-  const timers = new TimerSet<TimerId>(clock, ports.elapsed);
-  const history = new History(clock, log);
-  return {
-    keys,
-    attempts,
-    associations,
-    path,
-    probe,
-    sender,
-    messages,
-    overlayPings,
-    seeker,
-    timers,
-    traffic,
-    history,
-  };
 }
