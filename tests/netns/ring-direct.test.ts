@@ -51,7 +51,7 @@ test('a TCP flow lives over the ring while its direct path is cut, and goes back
   const pinging = startPing(lab, a.ns, c.address);
   const flow = iperf(lab, {
     ...{ from: a.ns, to: c.ns, address: c.address, bitrate: '20M' },
-    seconds: 20,
+    seconds: 14,
   });
   await waitFor('the ping runs', () => pinging.replies().length > 5);
   await cut(lab, a.ns, '10.99.1.3');
@@ -78,7 +78,7 @@ test('a TCP flow lives over the ring while its direct path is cut, and goes back
   const failures = (): number =>
     a.log().match(/"attempt failed|no direct path|no own path/g)?.length ?? 0;
   const before = failures();
-  await waitFor('two searches in vain', () => failures() >= before + 2, { timeoutMs: 60_000 });
+  await waitFor('a search in vain', () => failures() > before, { timeoutMs: 60_000 });
   await mend(lab, a.ns);
   const mended = performance.now();
   await lab.ip(a.ns, 'addr add 10.98.7.1/24 dev eth0');

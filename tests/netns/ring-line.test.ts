@@ -2,8 +2,10 @@
  * Three real nodes in a line, by manual topology: what A and C say to each other goes over B. One scene
  * for all that a layer-2 segment must carry there, and for what happens on its host sides.
  *
- *   guest ─ evbr-lab (n1) ── overlay ── evbr-lab (n2) ── overlay ── evbr-lab (n3) ─ guest
- *                 └ ─ ─ ─ ─ ─ ─ ─ ─ a cable that makes a loop ─ ─ ─ ─ ─ ─ ─ ─ ┘
+ *   guest ─ evbr-lab (n1) ── overlay ── evbr-lab (n2) ── overlay ── evbr-lab (n3) ═ evap-lab ─ guest
+ *                 └ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ a cable that makes a loop ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ┘
+ *
+ * n3 has an AppBridge: what hangs there is two bridges away from the TAP.
  */
 import assert from 'node:assert/strict';
 import { suite } from '../support/harness.ts';
@@ -33,7 +35,19 @@ import {
 
 const test = suite('ring line');
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
-const device = 'evbr-lab';
+/** The bridge that takes guests and holds the host's address. */
+const deviceOf = ({ name }: EvioNode): string => (name === 'n3' ? 'evap-lab' : 'evbr-lab');
+/** Addresses from NetDevice go to the second bridge. */
+const appBridge = {
+  BridgeController: {
+    Overlays: {
+      lab: {
+        NetDevice: { IP4: undefined, PrefixLen: undefined, IP6: undefined, PrefixLen6: undefined },
+        AppBridge: { IP4: '10.77.1.3', PrefixLen: 16, IP6: 'fd77::3', PrefixLen6: 64 },
+      },
+    },
+  },
+};
 const patienceMs = 60_000;
 
 interface Line extends Many {
@@ -51,6 +65,7 @@ test('in a line of nodes the ends share a segment, tools say how, and it survive
     ],
     ipv6: true,
     node: () => ({ provider: 'LXBR' }),
+    config: (index) => (index === 2 ? appBridge : {}),
   });
   const [a, b, c] = many.nodes;
   assert.ok(a && b && c);
@@ -121,19 +136,10 @@ async function linksAndWays({ a, b, c }: Line): Promise<void> {
 async function traffic({ lab, a, c }: Line): Promise<void> {
   assert.equal((await ping(lab, a.ns, c.address, { count: 20 })).received, 20);
   assert.equal((await ping(lab, a.ns, 'fd77::3', { count: 10 })).received, 10);
-  const shown = await lab.exec(c.ns, [
-    'ip',
-    '-6',
-    '-o',
-    'addr',
-    'show',
-    'dev',
-    device,
-    'scope',
-    'link',
-  ]);
+  const ofLink = ['dev', deviceOf(c), 'scope', 'link'];
+  const shown = await lab.exec(c.ns, ['ip', '-6', '-o', 'addr', 'show', ...ofLink]);
   const linkLocal = /inet6 (fe80::[0-9a-f:]+)/.exec(shown)?.[1] ?? assert.fail(shown);
-  const near = await ping(lab, a.ns, `${linkLocal}%${device}`, { count: 10 });
+  const near = await ping(lab, a.ns, `${linkLocal}%${deviceOf(a)}`, { count: 10 });
   assert.equal(near.received, 10);
   const { overlays } = await a.status();
   const mtu = overlays[0]?.device?.mtu ?? 0;
@@ -153,9 +159,9 @@ async function traffic({ lab, a, c }: Line): Promise<void> {
 
 async function dhcp({ lab, a, c }: Line): Promise<void> {
   const range = { first: '10.77.3.100', last: '10.77.3.110', mask: '255.255.0.0' };
-  const server = await startDhcpServer(lab, a.ns, device, range);
+  const server = await startDhcpServer(lab, a.ns, deviceOf(a), range);
   await lab.namespace('client');
-  await lab.cable({ ns: c.ns, dev: 'client0', bridge: device }, { ns: 'client', dev: 'eth0' });
+  await lab.cable({ ns: c.ns, dev: 'client0', bridge: deviceOf(c) }, { ns: 'client', dev: 'eth0' });
   const lease = await requestLease(lab, 'client', 'eth0');
   assert.equal(lease.server, a.address);
   assert.match(lease.address, /^10\.77\.3\.1/);
@@ -166,10 +172,10 @@ async function dhcp({ lab, a, c }: Line): Promise<void> {
 /** One stream from A; C joined, B did not. */
 async function multicast({ lab, a, b, c }: Line): Promise<void> {
   const group = '239.7.7.7';
-  const joined = await receiveUdp(lab, c.ns, 7_007, { address: group, dev: device });
+  const joined = await receiveUdp(lab, c.ns, 7_007, { address: group, dev: deviceOf(c) });
   const stranger = await receiveUdp(lab, b.ns, 7_007);
   const send = (text: string): Promise<void> =>
-    sendUdp(lab, a.ns, { address: group, port: 7_007, dev: device }, `${text}\n`);
+    sendUdp(lab, a.ns, { address: group, port: 7_007, dev: deviceOf(a) }, `${text}\n`);
   for (let n = 0; n < 20; n += 1) await send(`part-${n}`);
   await waitFor('the stream', () => joined.log().includes('part-19'));
   assert.equal(joined.log().match(/part-\d+/g)?.length, 20, 'each once');
@@ -180,7 +186,7 @@ const guestAddress = '10.77.2.1';
 
 /** A machine with one MAC on the bridge of a node. */
 async function plugGuest(lab: Lab, at: EvioNode): Promise<void> {
-  await lab.cable({ ns: at.ns, dev: 'guest0', bridge: device }, { ns: 'guest', dev: 'eth0' });
+  await lab.cable({ ns: at.ns, dev: 'guest0', bridge: deviceOf(at) }, { ns: 'guest', dev: 'eth0' });
   await lab.ip(
     'guest',
     `link set eth0 down
@@ -235,7 +241,7 @@ async function loop({ lab, a, b, c }: Line): Promise<void> {
   const { nodeId: idA } = await overlayOf(a);
   const { nodeId: idC } = await overlayOf(c);
   const closes = idA < idC ? c : a;
-  const end = (node: EvioNode) => ({ ns: node.ns, dev: 'loop0', bridge: device });
+  const end = (node: EvioNode) => ({ ns: node.ns, dev: 'loop0', bridge: deviceOf(node) });
   const startedMs = performance.now();
   const written = await counter(b, 'tapWrittenFrames');
   await lab.cable(end(a), end(c));

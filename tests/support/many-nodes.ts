@@ -27,6 +27,8 @@ export interface ManyOptions {
   readonly edges?: ReadonlyArray<readonly [from: number, to: number]>;
   /** IPv6 in the namespaces; nodes have `fd77::<n>` in the overlay too. */
   readonly ipv6?: boolean;
+  /** Further sections of a node's configuration. */
+  readonly config?: (index: number) => Readonly<Record<string, unknown>>;
   /** Further options of a node by its index. */
   readonly node?: (index: number, lab: Lab) => Partial<NodeOptions>;
 }
@@ -65,7 +67,7 @@ export async function startMany(scope: Scope, options: ManyOptions): Promise<Man
     prefixLength: 16,
     xmpp: { ...prosody, password: users[`n${n}`] ?? '', caFile: ca.certFile },
     ...(options.ipv6 === true ? { address6: `fd77::${n}` } : {}),
-    config: { Topology: { Overlays: { lab: topologyOf(n - 1) } } },
+    config: { Topology: { Overlays: { lab: topologyOf(n - 1) } }, ...options.config?.(n - 1) },
     ...options.node?.(n - 1, lab),
   });
   return { lab, ca, prosody, nodes: numbers.map((n) => startNode(lab, optionsOf(n))) };
