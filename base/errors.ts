@@ -166,6 +166,10 @@ export const errorTable = {
 
 export type ErrorCode = keyof typeof errorTable;
 
+/** Whether something from outside is a code of the table. */
+export const isErrorCode = (code: unknown): code is ErrorCode =>
+  typeof code === 'string' && Object.hasOwn(errorTable, code);
+
 /** An error with a code of the table; the message names the thing and the value, lower case. */
 export class EvioError extends Error {
   readonly code: ErrorCode;

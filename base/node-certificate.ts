@@ -7,7 +7,7 @@ import { messageOf } from './errors.ts';
 import { type NodeId, nodeIdFromBytes } from './ids.ts';
 
 /** Largest certificate of a node, bytes of DER: what an announcement can hold. */
-export const maxCertificateBytes = 3_072;
+const maxCertificateBytes = 3_072;
 
 /** A P-256 SubjectPublicKeyInfo with a named curve and an uncompressed point is this long. */
 const spkiBytes = 91;

@@ -117,7 +117,7 @@ export function contentProblem(
 }
 
 /** Why a certificate is not valid now, or null. */
-export function timeProblem(
+function timeProblem(
   what: string,
   { validFromDate, validToDate }: X509Certificate,
   nowMs: number,

@@ -4,8 +4,9 @@
  */
 import { readFileSync, statfsSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import { EvioError, messageOf } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import type { Exec } from '../base/exec.ts';
+import { runIp } from '../base/ip-batch.ts';
 import { CniError } from './cni-error.ts';
 import {
   hostInterfacePrefix,
@@ -87,7 +88,7 @@ export async function attach(exec: Exec, wiring: Wiring): Promise<void> {
 const inside = (netns: string): readonly string[] => ['nsenter', `--net=${netns}`, '--'];
 
 const setUpPod = (exec: Exec, wiring: Wiring): Promise<void> =>
-  batch(exec, inside(wiring.netns), planPod(wiring));
+  runIp(exec, planPod(wiring), { before: inside(wiring.netns), timeoutMs });
 
 /** Some runtimes make namespaces with IPv6 off. /proc/sys/net is that of who opens it. */
 async function allowIpv6(exec: Exec, { netns, ifname }: Wiring): Promise<void> {
@@ -97,7 +98,7 @@ async function allowIpv6(exec: Exec, { netns, ifname }: Wiring): Promise<void> {
 
 async function addPair(exec: Exec, wiring: Wiring): Promise<void> {
   try {
-    await batch(exec, [], planHost(wiring));
+    await runIp(exec, planHost(wiring), { timeoutMs });
   } catch (error) {
     if (!isFirstCommand(error) || !/File exists/.test(messageOf(error))) throw error;
     const message = `interface ${wiring.ifname} exists in ${wiring.netns}`;
@@ -119,7 +120,7 @@ export async function detach(exec: Exec, hostInterface: string): Promise<void> {
 
 /** Makes a host end a port of its bridge (again). */
 export const join = (exec: Exec, hostInterface: string, bridge: string): Promise<void> =>
-  batch(exec, [], planPort(hostInterface, bridge));
+  runIp(exec, planPort(hostInterface, bridge), { timeoutMs });
 
 /** Changes the MTU of both ends. */
 export async function setMtu(
@@ -128,24 +129,8 @@ export async function setMtu(
   mtu: number,
 ): Promise<void> {
   const set = (device: string): IpCommand => ['link', 'set', 'dev', device, 'mtu', String(mtu)];
-  await batch(exec, [], [set(hostInterface)]);
-  await batch(exec, inside(netns), [set(ifname)]);
-}
-
-async function batch(
-  exec: Exec,
-  before: readonly string[],
-  commands: readonly IpCommand[],
-): Promise<void> {
-  const lines = commands.map((command) => command.join(' '));
-  try {
-    await exec([...before, 'ip', '-batch', '-'], { input: `${lines.join('\n')}\n`, timeoutMs });
-  } catch (error) {
-    const code = error instanceof EvioError ? error.code : 'host.command-failed';
-    const line = Number(/Command failed -:(\d+)/.exec(messageOf(error))?.[1] ?? '0');
-    const text = `ip ${lines[line - 1] ?? 'batch'}: ${messageOf(error)}`;
-    throw new EvioError(code, text, { cause: error });
-  }
+  await runIp(exec, [set(hostInterface)], { timeoutMs });
+  await runIp(exec, [set(ifname)], { before: inside(netns), timeoutMs });
 }
 
 const IpLink = z.object({

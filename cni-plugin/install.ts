@@ -32,7 +32,7 @@ const marker = 'evio-cni is called by a container runtime, not by people';
 const maxBytes = 16 << 20;
 
 /** What the build made, seen from `dist/cni-plugin`. */
-export const builtExecutable = join(
+const builtExecutable = join(
   import.meta.dirname,
   '..',
   '..',

@@ -8,7 +8,6 @@ import { CniError } from './cni-error.ts';
 
 /** Versions of the specification, oldest first. */
 export const versions = ['0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
-export type CniVersion = (typeof versions)[number];
 
 export const commands = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
 export type Command = (typeof commands)[number];

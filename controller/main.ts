@@ -3,32 +3,35 @@
  * ended in the reverse. The only file that knows every module; decides nothing itself.
  */
 import { systemClock } from '../base/clock.ts';
-import { EvioError, messageOf } from '../base/errors.ts';
+import { EvioError } from '../base/errors.ts';
 import { exec } from '../base/exec.ts';
 import type { OverlayId } from '../base/ids.ts';
 import { Lifecycle } from '../base/lifecycle.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { createCni } from '../cni-plugin/index.ts';
 import { formatFinding } from '../config/check.ts';
-import type { Config, OverlayConfig } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import { createBridgeController, type DeviceConfig } from './bridge-controller/index.ts';
+import { createBridgeController } from './bridge-controller/index.ts';
 import { Bus } from './bus.ts';
-import {
-  loadIdentity,
-  type NodeIdentity,
-  OverlayTrust,
-  type OverlayTrustConfig,
-  PeerAuthority,
-} from './identity/index.ts';
-import { createLinkManager, type LinksConfig } from './link-manager/index.ts';
+import { loadIdentity, type NodeIdentity, OverlayTrust, PeerAuthority } from './identity/index.ts';
+import { createLinkManager } from './link-manager/index.ts';
 import { createLocalApi } from './local-api/index.ts';
+import {
+  deviceConfig,
+  linksConfig,
+  podsConfig,
+  signalConfig,
+  topologyConfig,
+  trustConfig,
+} from './module-config.ts';
 import { attachable, podsReply } from './pod-networks.ts';
-import { createPods, hostSysctls, type PodsConfig } from './pods/index.ts';
+import { createPods, hostSysctls } from './pods/index.ts';
+import { whenAskedToEnd } from './process-end.ts';
 import { createRingStatus } from './ring-status.ts';
-import { createSignal, type OverlaySignalConfig } from './signal/index.ts';
+import { createSignal } from './signal/index.ts';
 import { StatusBoard } from './status.ts';
-import { createTopology, defaultTopology, type OverlayTopologyConfig } from './topology/index.ts';
+import { createTopology } from './topology/index.ts';
 import { readVersion } from './version.ts';
 
 /** Each part stops within this; together they stay below the 10 s that an operator is promised. */
@@ -195,81 +198,6 @@ async function createModules(config: Config, identity: NodeIdentity, bus: Bus, l
   };
 }
 
-const deviceConfig = ({ overlay, device }: OverlayConfig): DeviceConfig => ({
-  overlay,
-  provider: device.provider,
-  spanningTree: device.spanningTree,
-  app: device.app,
-  addresses: device.addresses.map(({ address, prefix }) => `${address}/${prefix}`),
-  mtu: device.mtu,
-  autoDelete: device.autoDelete,
-});
-
-const podsConfig = ({ overlay, device, cni }: OverlayConfig): PodsConfig[] =>
-  cni === null ? [] : [{ ...cni, overlay, mtu: device.mtu, autoDelete: device.autoDelete }];
-
-const trustConfig = ({ overlay, trust }: OverlayConfig): OverlayTrustConfig => ({
-  overlay,
-  ca: trust.policy === 'ca' ? trust : null,
-});
-
-const linksConfig = (
-  { overlay, links, device, trust, topology }: OverlayConfig,
-  identity: NodeIdentity,
-  overlayTrust: OverlayTrust,
-): LinksConfig => ({
-  overlay,
-  credentials: {
-    nodeId: identity.node,
-    certificate: trust.policy === 'ca' ? trust.certificate : identity.certificatePem,
-    key: identity.privateKeyPem.reveal(),
-  },
-  anchors: () => overlayTrust.anchorsOf(overlay),
-  stun: links.stun,
-  turn: links.turn,
-  ignoredInterfaces: links.ignoredNetInterfaces,
-  mtu: device.mtu,
-  transit: topology.role === 'switch',
-});
-
-const topologyConfig = ({ overlay, topology }: OverlayConfig): OverlayTopologyConfig => {
-  const { onDemand, ...general } = defaultTopology;
-  return {
-    overlay,
-    config: {
-      minSuccessors: topology.minSuccessors ?? general.minSuccessors,
-      maxLongDistance: topology.maxLongDistance ?? general.maxLongDistance,
-      incomingCap: topology.incomingCap ?? general.incomingCap,
-      staticEdges: topology.staticEdges,
-      manual: topology.manual,
-      role: topology.role,
-      onDemand: {
-        max: topology.maxOnDemand ?? onDemand.max,
-        thresholdBytesPerSecond: topology.demandBytesPerSecond ?? onDemand.thresholdBytesPerSecond,
-        minAgeMs: topology.demandMinAgeMs ?? onDemand.minAgeMs,
-      },
-      maxConcurrent: topology.maxConcurrent ?? general.maxConcurrent,
-    },
-  };
-};
-
-const signalConfig = (
-  config: Config,
-  { overlay, signal, topology }: OverlayConfig,
-): OverlaySignalConfig => ({
-  overlay,
-  host: signal.host,
-  port: signal.port,
-  tls: signal.tls,
-  username: signal.account,
-  password: signal.login.method === 'password' ? signal.login.password : null,
-  clientCertificate: signal.login.method === 'x509' ? signal.login : null,
-  caPem: signal.ca,
-  rosterGroup: signal.rosterGroup,
-  nodeName: config.nodeName,
-  leaf: topology.role === 'leaf',
-});
-
 /** One line per event at level debug; what an operator follows is logged by the modules. */
 function logEvents(bus: Bus, log: Logger): void {
   const events = log.child('events');
@@ -292,31 +220,4 @@ function checkRuntime(): void {
   const major = Number(process.versions.node.split('.')[0]);
   if (major >= 24) return;
   throw new EvioError('runtime.unsupported', `Node.js ${process.versions.node} is older than 24`);
-}
-
-interface End {
-  readonly reason: string;
-  readonly status: number;
-}
-
-/** Resolves on the first signal or uncaught error; a second SIGINT ends the process at once. */
-function whenAskedToEnd(): Promise<End> {
-  return new Promise((resolve) => {
-    let asked = false;
-    const onSignal = (signal: NodeJS.Signals): void => {
-      if (asked && signal === 'SIGINT') process.exit(130);
-      asked = true;
-      resolve({ reason: signal, status: 0 });
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
-    process.on('SIGHUP', () => {}); // a closed terminal does not end a node
-    const onError = (error: unknown): void => {
-      const detail = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
-      process.stderr.write(`evio: uncaught: ${detail}\n`);
-      resolve({ reason: `uncaught error: ${messageOf(error)}`, status: 1 });
-    };
-    process.on('uncaughtException', onError);
-    process.on('unhandledRejection', onError);
-  });
 }

@@ -17,6 +17,7 @@ import { withDeadline } from '../base/lifecycle.ts';
 import { createBridge } from './bridge.ts';
 import { createChannelLogger } from './channel-log.ts';
 import { createHandshake, createNativeDatapath, kernelEvents } from './datapath/native.ts';
+import { hostStationsOf } from './network/host-stations.ts';
 import { bridgeProtocolVersion } from './protocol/schema.ts';
 import { type BridgeServer, createBridgeServer } from './server.ts';
 import { hasAesInstructions } from './session/core/aes-instructions.ts';
@@ -119,6 +120,7 @@ function main(): void {
     createHandshake,
     preferChaCha: isWithoutAes(),
     kernelEvents,
+    hostStations: hostStationsOf,
     clock: systemClock,
     log,
     notify: (name, body) => server?.notify(name, body),

@@ -2,10 +2,7 @@
  * Which address a pod is given: the next free one of a range, so that one that was just freed rests.
  * Owns the reserved addresses; remembers nothing.
  */
-import { type Address, formatAddress, type Range, widthOf } from '../../base/cidr.ts';
-
-/** The gateway of a node's range: its first address after that of the network. */
-export const gatewayOf = ({ family, first }: Range): Address => ({ family, bits: first + 1n });
+import { type Address, formatAddress, type Range } from '../../base/cidr.ts';
 
 /** The addresses that pods can have; IPv4 keeps the last one for broadcasts. */
 function usable({ family, first, last }: Range): { readonly from: bigint; readonly to: bigint } {
@@ -17,10 +14,6 @@ export function capacityOf(range: Range): bigint {
   const { from, to } = usable(range);
   return to < from ? 0n : to - from + 1n;
 }
-
-/** A range too small for gateway and pods is none. */
-export const canHoldPods = (range: Range): boolean =>
-  range.length <= widthOf(range.family) - 2 && capacityOf(range) > 0n;
 
 /** The addresses that are taken, in their text form. */
 export interface Used {

@@ -19,7 +19,7 @@ export function nearest(word: string, candidates: readonly string[]): string | n
 }
 
 /** Inserted, removed, replaced and swapped characters (optimal string alignment). */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i += 1) {

@@ -4,10 +4,10 @@
  */
 import { access, constants, readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { EvioError, messageOf } from '../../base/errors.ts';
+import { EvioError } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { InterfaceName } from '../../base/ids.ts';
-import type { IpCommand, ObservedDevice } from './core/devices.ts';
+import type { ObservedDevice } from './core/devices.ts';
 
 /** The part of `ip -json -details address show` that is used; the rest is not ours to check. */
 const IpDevice = z.object({
@@ -53,21 +53,6 @@ export async function observeDevices(exec: Exec): Promise<readonly ObservedDevic
         .filter((a) => a.local !== undefined && a.scope !== 'link')
         .map((a) => `${a.local}/${a.prefixlen}`),
     }));
-}
-
-/** Runs the commands in one ip(8) process, in order; the first failure ends it and is named. */
-export async function runIp(exec: Exec, commands: readonly IpCommand[]): Promise<void> {
-  if (commands.length === 0) return;
-  const lines = commands.map((command) => command.join(' '));
-  try {
-    await exec(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n` });
-  } catch (error) {
-    const code = error instanceof EvioError ? error.code : 'host.command-failed';
-    // ip says "Command failed -:N" with the number of the line.
-    const line = Number(/Command failed -:(\d+)/.exec(messageOf(error))?.[1] ?? '0');
-    const which = lines[line - 1] ?? 'batch';
-    throw new EvioError(code, `ip ${which}: ${messageOf(error)}`, { cause: error });
-  }
 }
 
 /** Overlay peers must not give this host a default route: router advertisements are not accepted. */

@@ -5,10 +5,11 @@
 import { EvioError } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { OverlayId } from '../../base/ids.ts';
+import { runIp } from '../../base/ip-batch.ts';
 import { type DeviceWish, planDeletion, type Removal } from './core/devices.ts';
 import { planLinux } from './core/linux-plan.ts';
 import { appBridgeName, bridgeName, patchNames, tapName } from './core/names.ts';
-import { observeDevices, runIp } from './host-links.ts';
+import { observeDevices } from './host-links.ts';
 
 export async function makeLinux(exec: Exec, wish: DeviceWish): Promise<void> {
   const plan = planLinux(wish, await observeDevices(exec));

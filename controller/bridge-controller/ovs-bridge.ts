@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { OverlayId } from '../../base/ids.ts';
+import { runIp } from '../../base/ip-batch.ts';
 import { planDeletion, type Removal } from './core/devices.ts';
 import { appBridgeName, bridgeName, tapName } from './core/names.ts';
 import {
@@ -17,7 +18,7 @@ import {
   planOvsRemoval,
   planUnpatch,
 } from './core/ovs-plan.ts';
-import { observeDevices, runIp } from './host-links.ts';
+import { observeDevices } from './host-links.ts';
 
 /** ovs-vsctl waits for ovs-vswitchd to have done what it was told, at most so long. */
 const answerWithinS = 5;

@@ -5,7 +5,7 @@
 import { type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import type { z } from 'zod';
-import { type ErrorCode, EvioError, errorTable, messageOf } from '../../base/errors.ts';
+import { EvioError, isErrorCode, messageOf } from '../../base/errors.ts';
 import {
   type AcceptKey,
   DoneReply,
@@ -153,5 +153,3 @@ function remoteError(text: string): EvioError {
     return new EvioError('request.invalid', messageOf(error), { cause: error });
   }
 }
-
-const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorTable, code);

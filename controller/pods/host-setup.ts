@@ -6,6 +6,7 @@ import { type Address, formatAddress, type Range } from '../../base/cidr.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
+import { runIp } from '../../base/ip-batch.ts';
 import type { Logger } from '../../base/log.ts';
 import {
   masqueradeRules,
@@ -22,7 +23,6 @@ import type { Reserved } from './core/members.ts';
 import {
   forwardPackets,
   loadRules,
-  runIp,
   type Sysctls,
   seeDevices,
   seeRoutes,

@@ -6,12 +6,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
-import {
-  type IpCommand,
-  routeProtocol,
-  type SeenDevice,
-  type SeenRoute,
-} from './core/host-plan.ts';
+import { routeProtocol, type SeenDevice, type SeenRoute } from './core/host-plan.ts';
 
 const IpDevice = z.object({
   ifname: z.string(),
@@ -60,20 +55,6 @@ export async function seeRoutes(exec: Exec, device: string): Promise<readonly Se
     }
   }
   return routes;
-}
-
-/** Runs the commands in one process, in order; the first failure ends it and is named. */
-export async function runIp(exec: Exec, commands: readonly IpCommand[]): Promise<void> {
-  if (commands.length === 0) return;
-  const lines = commands.map((command) => command.join(' '));
-  try {
-    await exec(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n` });
-  } catch (error) {
-    const code = error instanceof EvioError ? error.code : 'host.command-failed';
-    const line = Number(/Command failed -:(\d+)/.exec(messageOf(error))?.[1] ?? '0');
-    const text = `ip ${lines[line - 1] ?? 'batch'}: ${messageOf(error)}`;
-    throw new EvioError(code, text, { cause: error });
-  }
 }
 
 export async function loadRules(exec: Exec, rules: string): Promise<void> {

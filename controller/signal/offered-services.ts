@@ -7,7 +7,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { type ExternalServices, readServices, servicesQuery } from './core/external-services.ts';
 import { StanzaError } from './pending-requests.ts';
-import type { XmppStream } from './xmpp.ts';
+import type { XmppStream } from './xmpp/contract.ts';
 
 export class OfferedServices {
   readonly #clock: Clock;

@@ -10,7 +10,7 @@ import { emptyOutbox, putMessage, takeMessages } from './core/outbox.ts';
 import type { OverlaySignalConfig, SignalDeps } from './deps.ts';
 import type { Members } from './members.ts';
 import { peerMessage } from './stanzas-out.ts';
-import type { XmppStream } from './xmpp.ts';
+import type { XmppStream } from './xmpp/contract.ts';
 
 /** Messages in-band that may still be refused; beyond it the oldest is taken as sent. */
 const maxInBand = 256;

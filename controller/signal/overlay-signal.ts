@@ -9,25 +9,18 @@ import type { Logger } from '../../base/log.ts';
 import type { Problem, SignalState } from '../events.ts';
 import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
 import { isRefusal, nextTry, noFailures } from './core/backoff.ts';
-import { servicesNamespace } from './core/external-services.ts';
 import { type Jid, parseJid } from './core/jid.ts';
-import { isMember } from './core/membership.ts';
-import { isRosterPush, readRoster, rosterQuery } from './core/roster.ts';
-import { attributeOf, childOf, type Stanza } from './core/stanza.ts';
+import { readRoster, rosterQuery } from './core/roster.ts';
+import type { Stanza } from './core/stanza.ts';
 import { defaultPolicy, type OverlaySignalConfig, type SignalDeps } from './deps.ts';
 import { Members, type SignalCounters } from './members.ts';
 import { OfferedServices } from './offered-services.ts';
 import { Outgoing } from './outgoing.ts';
-import { StanzaError } from './pending-requests.ts';
-import { sourceTowards } from './source-address.ts';
-import {
-  announcePresence,
-  answerTo,
-  leavePresence,
-  pingNamespace,
-  pingRequest,
-} from './stanzas-out.ts';
-import { openStream, type XmppStream } from './xmpp.ts';
+import { answerRequest } from './server-requests.ts';
+import { announcePresence, leavePresence } from './stanzas-out.ts';
+import { keepAsking, problemNow } from './stream-health.ts';
+import type { XmppStream } from './xmpp/contract.ts';
+import { openStream } from './xmpp/stream.ts';
 
 export interface OverlaySnapshot {
   readonly overlay: string;
@@ -141,21 +134,10 @@ export class OverlaySignal {
   }
 
   async #recheck(stream: XmppStream): Promise<void> {
-    const { ends } = stream;
-    const source = ends === null ? null : await sourceTowards(ends.remote, ends.remotePort);
-    const replace = (why: string): void => {
-      if (this.#opened !== stream) return;
-      this.#hurry.abort();
-      stream.abandon(why);
-    };
-    if (ends === null || source !== ends.local) {
-      replace('the network of this host changed');
-      return;
-    }
-    const ping = pingRequest(this.#account.domain);
-    await stream.request(ping, this.#policy.hurriedPingMs).catch((error: unknown) => {
-      if (!(error instanceof StanzaError)) replace('the server does not answer');
-    });
+    const problem = await problemNow(stream, this.#account.domain, this.#policy.hurriedPingMs);
+    if (problem === null || this.#opened !== stream) return;
+    this.#hurry.abort();
+    stream.abandon(problem);
   }
 
   snapshot(): OverlaySnapshot {
@@ -219,7 +201,7 @@ export class OverlaySignal {
       await this.#enter(opened);
       this.#setState('online', null, null);
       online();
-      this.#ping(opened, session);
+      keepAsking(opened, this.#account.domain, this.#deps.clock, this.#policy, session);
       this.#services.discover(opened, session);
       return await ended.promise;
     } catch (error) {
@@ -299,53 +281,24 @@ export class OverlaySignal {
     }
   }
 
-  /** A server that does not answer a ping is gone, whatever TCP says. */
-  #ping(stream: XmppStream, session: AbortSignal): void {
-    this.#deps.clock.after(this.#policy.pingEveryMs, session, () => {
-      stream.request(pingRequest(this.#account.domain), this.#policy.pingDeadlineMs).then(
-        () => this.#ping(stream, session),
-        (error: unknown) => {
-          // An error answer is an answer: the server is there and does not know pings.
-          if (error instanceof StanzaError) this.#ping(stream, session);
-          else if (!session.aborted) stream.abandon('the server does not answer');
-        },
-      );
-    });
-  }
-
   #receive(stanza: Stanza): void {
     try {
       if (stanza.name === 'presence') this.#members.receivePresence(stanza);
       else if (stanza.name === 'message') this.#members.receiveMessage(stanza);
-      else if (stanza.name === 'iq') this.#receiveRequest(stanza);
+      else if (stanza.name === 'iq' && this.#stream !== null) {
+        this.#receiveRequest(stanza, this.#stream);
+      }
     } catch (error) {
       this.#log.error('stanza handler failed', { name: stanza.name, error: messageOf(error) });
     }
   }
 
-  /** Requests: the server's are answered; a peer has none, and a stranger is not even told we exist. */
-  #receiveRequest(stanza: Stanza): void {
-    const stream = this.#stream;
-    const type = attributeOf(stanza, 'type');
-    if (stream === null || (type !== 'get' && type !== 'set')) return;
-    const from = parseJid(attributeOf(stanza, 'from') ?? this.#account.bare);
-    if (from === null) return;
-    const { bare, domain } = this.#account;
-    if (from.full !== bare && from.full !== domain) {
-      if (!isMember(this.#members.state, from.bare)) this.#members.counters.strangerStanzas += 1;
-      else stream.send(answerTo(stanza, false));
-      return;
-    }
-    if (isRosterPush(stanza, bare)) {
-      stream.send(answerTo(stanza, true));
-      const items = readRoster(stanza, this.#config.rosterGroup);
-      this.#members.advance({ kind: 'roster-changed', items });
-    } else if (type === 'set' && childOf(stanza, 'services', servicesNamespace) !== null) {
-      stream.send(answerTo(stanza, true)); // what changed is asked for: a push may be partial
-      this.#services.discover(stream, this.#session.signal);
-    } else {
-      stream.send(answerTo(stanza, childOf(stanza, 'ping', pingNamespace) !== null));
-    }
+  #receiveRequest(stanza: Stanza, stream: XmppStream): void {
+    answerRequest(stanza, stream, this.#account, {
+      members: this.#members,
+      rosterGroup: this.#config.rosterGroup,
+      onServicesChanged: () => this.#services.discover(stream, this.#session.signal),
+    });
   }
 
   #setState(state: SignalState, problem: Problem | null, retryInMs: number | null): void {

@@ -8,7 +8,7 @@ import type { Secret } from '../../base/secret.ts';
 import { childOf, conditionOf, element, errorTextOf, type Stanza } from './core/stanza.ts';
 import { type ScramHash, startScram } from './scram.ts';
 
-export const saslNamespace = 'urn:ietf:params:xml:ns:xmpp-sasl';
+const saslNamespace = 'urn:ietf:params:xml:ns:xmpp-sasl';
 
 export interface Credentials {
   /** Local part of the account. */

@@ -7,9 +7,9 @@ import { EvioError } from '../../base/errors.ts';
 import type { Secret } from '../../base/secret.ts';
 
 /** RFC 5802 section 5.1 asks for at least 4096; fewer make guessing the password cheap. */
-export const minIterations = 4_096;
+const minIterations = 4_096;
 /** More would let a server burn our CPU: a million take about half a second. */
-export const maxIterations = 1_000_000;
+const maxIterations = 1_000_000;
 
 export type ScramHash = 'sha256' | 'sha1';
 const digestBytes = { sha256: 32, sha1: 20 } as const;

@@ -12,6 +12,7 @@ import { createMemoryDatapath } from '../../tincan-bridge/datapath/memory.ts';
 import { MemoryNetwork } from '../../tincan-bridge/datapath/memory-network.ts';
 import { decodeUpcalls } from '../../tincan-bridge/datapath/upcalls.ts';
 import { decodeFlood, floodHeaderBytes } from '../../tincan-bridge/fabric/core/flood-codec.ts';
+import { decodeOwnFrame, encodeOwnFrame } from '../../tincan-bridge/fabric/core/loop-frame.ts';
 import {
   decodeRingControl,
   encodeRingControl,
@@ -153,6 +154,8 @@ test(
       }
       const ring = decodeRingControl(bytes);
       if (ring !== null) assert.deepEqual(decodeRingControl(encodeRingControl(ring)), ring);
+      const own = decodeOwnFrame(bytes);
+      if (own !== null) assert.deepEqual(decodeOwnFrame(encodeOwnFrame(own)), own);
       const flood = decodeFlood(bytes);
       if (flood !== null) assert.equal(flood.frame.length, bytes.length - floodHeaderBytes);
     });

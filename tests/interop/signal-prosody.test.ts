@@ -13,7 +13,7 @@ import { type Jid, parseJid } from '../../controller/signal/core/jid.ts';
 import type { Stanza } from '../../controller/signal/core/stanza.ts';
 import type { OverlaySignalConfig } from '../../controller/signal/index.ts';
 import { announcePresence, peerMessage, pingRequest } from '../../controller/signal/stanzas-out.ts';
-import { openStream } from '../../controller/signal/xmpp.ts';
+import { openStream } from '../../controller/signal/xmpp/stream.ts';
 import { type Ca, createCa } from '../support/ca.ts';
 import { suite, type T } from '../support/harness.ts';
 import { createLab } from '../support/netns.ts';

@@ -44,7 +44,14 @@ const control: fc.Arbitrary<RingControl> = fc.oneof(
     expired: fc.boolean(),
     ttl: byte,
   }),
-  plain({ kind: fc.constant('search' as const), origin: id, target: id, number, ttl: byte }),
+  plain({
+    kind: fc.constant('search' as const),
+    origin: id,
+    target: id,
+    number,
+    ttl: byte,
+    anew: fc.boolean(),
+  }),
   plain({ kind: fc.constant('found' as const), origin: id, target: id, number, hops: byte }),
 );
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { cutEdges, type Edge, FabricGraph, symphonyEdges } from '../support/fabric-graph.ts';
+import { alike, cutEdges, type Edge, FabricGraph, symphonyEdges } from '../support/fabric-graph.ts';
 import { suite } from '../support/harness.ts';
 import { seeded } from '../support/virtual-time.ts';
 
@@ -161,4 +161,34 @@ test('over any connected graph too, with leaves that carry nothing', () => {
     }),
     { numRuns: 200 },
   );
+}, 60_000);
+
+test('a broadcast that is said again arrives once each time, and goes past who swallows', () => {
+  for (const count of [4, 5, 8, 20, 60]) {
+    for (const seed of [1, 2, 3, 4]) {
+      const edges = symphonyEdges(count, 2, seed);
+      const net = new FabricGraph(count, edges, seed, new Set());
+      net.run(2_500);
+      const again = (times: number, from: number): void => {
+        for (let n = 0; n < times; n += 1) {
+          net.broadcast(0, (from + n) * alike);
+          net.run(1_000);
+        }
+      };
+      again(6, 0);
+      const origins = Array.from({ length: 6 }, () => 0);
+      const numbered = net.deliveries.map((each) => ({
+        ...each,
+        broadcast: each.broadcast / alike,
+      }));
+      net.deliveries.splice(0, Number.POSITIVE_INFINITY, ...numbered);
+      assert.deepEqual(tally(net, count, origins), [], `${count} nodes, seed ${seed}`);
+      net.deliveries.length = 0;
+      const bad = 1 + (seed % (count - 1));
+      net.swallows = new Set([bad]);
+      again(20, 6);
+      const reached = new Set(net.deliveries.map(({ node }) => node));
+      assert.equal(reached.size, count - 1, `${count} nodes, seed ${seed}: all but the origin`);
+    }
+  }
 }, 60_000);

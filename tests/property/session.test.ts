@@ -162,6 +162,7 @@ test('control payloads round trip, and no bytes crash their decoder', () => {
         'pong' as const,
         'bye' as const,
         'ring-ping' as const,
+        'deaf-ping' as const,
         'received' as const,
       ),
       nonce: number,
@@ -205,7 +206,7 @@ test('control payloads round trip, and no bytes crash their decoder', () => {
       const decoded = decodeControl(bytes);
       const [kind = 0] = bytes;
       const [index = 0, count = 0] = bytes.subarray(9);
-      const known = kind === 7 ? index < count : kind >= 1 && kind <= 9;
+      const known = kind === 7 ? index < count : kind >= 1 && kind <= 10;
       assert.equal(decoded !== null, bytes.length >= 9 && known);
     }),
   );

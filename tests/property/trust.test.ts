@@ -59,12 +59,17 @@ test('a damaged certificate is never good in a handshake', async (t) => {
   );
 }, 20_000);
 
-test('a damaged revocation list is refused with a reason', async (t) => {
+// DER readers forgive a wrong length around the signature's numbers; what is signed stays what it was.
+test('a damaged revocation list is refused, or says what the whole one says', async (t) => {
   const { ca, crl } = await stage(t);
-  assert.equal((await readRevocationList(crl, ca)).revoked.length, 1);
+  const whole = await readRevocationList(crl, ca);
+  assert.equal(whole.revoked.length, 1);
   await fc.assert(
     fc.asyncProperty(damaged(derOf(crl)), async (bytes) => {
-      await assert.rejects(readRevocationList(pemOf('X509 CRL', bytes), ca), Error);
+      const read = await readRevocationList(pemOf('X509 CRL', bytes), ca).catch(
+        (error: unknown) => error,
+      );
+      if (!(read instanceof Error)) assert.deepEqual(read, whole);
     }),
     { numRuns: 300 },
   );

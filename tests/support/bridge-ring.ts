@@ -9,6 +9,8 @@ import { type Bridge, createBridge } from '../../tincan-bridge/bridge.ts';
 import { createMemoryDatapath, type MemoryDatapath } from '../../tincan-bridge/datapath/memory.ts';
 import { MemoryNetwork } from '../../tincan-bridge/datapath/memory-network.ts';
 import { createHandshake } from '../../tincan-bridge/datapath/native.ts';
+import { decodeFlood } from '../../tincan-bridge/fabric/core/flood-codec.ts';
+import { decodeOwnFrame } from '../../tincan-bridge/fabric/core/loop-frame.ts';
 import { hostAddresses } from '../../tincan-bridge/ice/addresses.ts';
 import type { Notification, Params, SessionStatus } from '../../tincan-bridge/protocol/schema.ts';
 import { until } from './bridge-pair.ts';
@@ -50,6 +52,8 @@ export class RingLab {
   readonly #t: T;
   /** Descriptions are carried between these two, by signalling; in-band ones need no help. */
   signalling = true;
+  /** Pairs whose host sides are one LAN, by a cable outside the overlay. */
+  readonly #cables = new Set<readonly [RingBridge, RingBridge]>();
   /** Share of all datagrams that is lost. */
   loss = 0;
   /** Milliseconds that the clocks of all are ahead of the real one. */
@@ -73,11 +77,37 @@ export class RingLab {
     this.#cut.delete(pair(a.name, b.name));
   }
 
+  /** Joins the host sides of two until the function that comes back is called. */
+  plug(a: RingBridge, b: RingBridge): () => void {
+    const cable = [a, b] as const;
+    this.#cables.add(cable);
+    return () => void this.#cables.delete(cable);
+  }
+
+  /** A frame of a host behind the bridge: everybody on its LAN sees it. */
+  host(at: RingBridge, bytes: Uint8Array): void {
+    at.datapath.inject({ bytes, offload: null });
+    this.#spill(at, bytes);
+  }
+
+  /** What one TAP has put on the LAN reaches the other TAP, as bridges hand it on. */
+  #spill(from: RingBridge, bytes: Uint8Array): void {
+    const copy = bytes.slice();
+    for (const [a, b] of this.#cables) {
+      if (a !== from && b !== from) continue;
+      setImmediate(() => (a === from ? b : a).datapath.inject({ bytes: copy, offload: null }));
+    }
+  }
+
   async add(
     name: string,
-    more: Partial<Params<'open'>> & { readonly identity?: TestIdentity } = {},
+    more: Partial<Params<'open'>> & {
+      readonly identity?: TestIdentity;
+      /** What others' frames come to while it says so: it takes them and sends none on. */
+      readonly swallows?: () => boolean;
+    } = {},
   ): Promise<RingBridge> {
-    const { identity = await newIdentity(name), ...open } = more;
+    const { identity = await newIdentity(name), swallows, ...open } = more;
     const life = `${name}${this.bridges.length}`;
     const frames: Uint8Array[] = [];
     let datapath: MemoryDatapath | null = null;
@@ -87,8 +117,12 @@ export class RingLab {
           ...options,
           network: this.network,
           addresses: hostAddresses([], true),
-          onFrame: (frame) => void frames.push(frame.bytes),
+          onFrame: (frame) => {
+            if (decodeOwnFrame(frame.bytes) === null) frames.push(frame.bytes);
+            this.#spill(self, frame.bytes);
+          },
         });
+        if (swallows !== undefined) swallowing(made, identity.nodeId, swallows);
         datapath = made;
         const openSocket = made.openSocket.bind(made);
         made.openSocket = (...args) => {
@@ -196,6 +230,19 @@ export class RingLab {
     if (name === 'message') self.messages.push(body as Notification<'message'>);
     if (name === 'mtuChanged') self.mtus.push((body as Notification<'mtuChanged'>).mtu);
   }
+}
+
+/** A member that drops what it should send on; its own links and sessions are as good as anybody's. */
+function swallowing(made: MemoryDatapath, self: NodeId, when: () => boolean): void {
+  const sendEnvelope = made.sendEnvelope.bind(made);
+  const sendFrame = made.sendFrame.bind(made);
+  made.setRelay = () => {}; // so that every envelope comes up
+  made.sendEnvelope = (via, source, ...rest) =>
+    source !== self && when() ? true : sendEnvelope(via, source, ...rest);
+  made.sendFrame = (session, type, frame) => {
+    const others = type === 'flood' && decodeFlood(frame.bytes)?.header.origin !== self;
+    return others && when() ? true : sendFrame(session, type, frame);
+  };
 }
 
 export const isOwn = (kind: string): boolean => kind !== 'ring' && kind !== 'none';

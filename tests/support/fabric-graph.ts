@@ -14,6 +14,9 @@ export interface Delivery {
   readonly hops: number;
 }
 
+/** Broadcasts whose numbers differ by a multiple of it are the same frame, said again. */
+export const alike = 1_000;
+
 export class FabricGraph {
   readonly time = new VirtualTime();
   readonly ids: readonly NodeId[];
@@ -21,6 +24,8 @@ export class FabricGraph {
   readonly deliveries: Delivery[] = [];
   /** Envelopes that reached their destination, by `source>destination`. */
   readonly arrived = new Set<string>();
+  /** Nodes that send on no broadcast of others. */
+  swallows: ReadonlySet<number> = new Set();
   /** Most hops that one envelope went. */
   longestMs = 0;
   hops = 0;
@@ -37,11 +42,10 @@ export class FabricGraph {
     this.#indexes = new Map(this.ids.map((id, index) => [id, index]));
     this.fabrics = this.ids.map(
       (self, index) =>
-        new RingFabric<number>({
-          self,
-          transit: !leaves.has(index),
-          random32: () => random32(random),
-        }),
+        new RingFabric<number>(
+          { self, transit: !leaves.has(index), random32: () => random32(random) },
+          (broadcast) => broadcast % alike,
+        ),
     );
     const leafIds = new Set([...leaves].map((index) => this.id(index)));
     for (const fabric of this.fabrics) fabric.setMembers(this.ids, leafIds);
@@ -125,6 +129,7 @@ export class FabricGraph {
           this.#carryOut(to, this.fabric(to).control(from, effect.control, this.time.nowMs)),
         );
       } else if (effect.kind === 'flood') {
+        if (this.swallows.has(at) && effect.flood.header.origin !== from) continue;
         this.#cross(at, effect.to, (to) =>
           this.#carryOut(to, this.fabric(to).flood(from, effect.flood, this.time.nowMs)),
         );

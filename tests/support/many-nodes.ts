@@ -7,13 +7,14 @@
  *                                     ├── n2 (10.99.1.2; 10.77.1.2)
  *                                     └── …
  */
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { loadIdentity } from '../../controller/identity/index.ts';
 import { createClient } from '../../controller/local-api/client.ts';
 import type { LinkStatus, OverlayStatus } from '../../controller/local-api/schema.ts';
 import { type Ca, createCa } from './ca.ts';
 import { createLab, type Lab } from './netns.ts';
-import { type EvioNode, type NodeOptions, startNode } from './node.ts';
+import { EvioNode, type NodeOptions, startNode } from './node.ts';
 import { type Prosody, startProsody } from './prosody.ts';
 import { type Scope, waitFor } from './scope.ts';
 
@@ -22,6 +23,14 @@ export interface ManyOptions {
   readonly nodes: number;
   /** Keys of `Topology.Overlays.lab` of a node by its index. */
   readonly topology?: (index: number) => Readonly<Record<string, unknown>>;
+  /** These links alone, by indexes: manual topology, each edge listed by its first node. */
+  readonly edges?: ReadonlyArray<readonly [from: number, to: number]>;
+  /** IPv6 in the namespaces; nodes have `fd77::<n>` in the overlay too. */
+  readonly ipv6?: boolean;
+  /** Further sections of a node's configuration. */
+  readonly config?: (index: number) => Readonly<Record<string, unknown>>;
+  /** Further options of a node by its index. */
+  readonly node?: (index: number, lab: Lab) => Partial<NodeOptions>;
 }
 
 export interface Many {
@@ -34,7 +43,7 @@ export interface Many {
 
 /** Starts them all at once and waits for nothing. */
 export async function startMany(scope: Scope, options: ManyOptions): Promise<Many> {
-  const lab = await createLab(scope);
+  const lab = await createLab(scope, { ipv6: options.ipv6 ?? false });
   await lab.namespace('pub');
   await lab.bridge('pub', 'br0', ['10.99.0.1/16']);
   const numbers = Array.from({ length: options.nodes }, (_, index) => index + 1);
@@ -50,18 +59,42 @@ export async function startMany(scope: Scope, options: ManyOptions): Promise<Man
   const users = Object.fromEntries(numbers.map((n) => [`n${n}`, `password-of-n${n}`]));
   const groups = { lab: Object.keys(users) };
   const prosody = await startProsody(lab, { ns: 'pub', address: '10.99.0.1', ca, users, groups });
+  const topologyOf = await topologies(lab, options);
   const optionsOf = (n: number): NodeOptions => ({
     ns: `n${n}`,
     name: `n${n}`,
     address: `10.77.1.${n}`,
     prefixLength: 16,
     xmpp: { ...prosody, password: users[`n${n}`] ?? '', caFile: ca.certFile },
-    config: { Topology: { Overlays: { lab: options.topology?.(n - 1) ?? {} } } },
+    ...(options.ipv6 === true ? { address6: `fd77::${n}` } : {}),
+    config: { Topology: { Overlays: { lab: topologyOf(n - 1) } }, ...options.config?.(n - 1) },
+    ...options.node?.(n - 1, lab),
   });
   return { lab, ca, prosody, nodes: numbers.map((n) => startNode(lab, optionsOf(n))) };
 }
 
-const clientOf = (node: EvioNode) => createClient(join(node.folder, 'run', 'controller.sock'));
+/** Static edges name node ids, so the keys are made before the configurations. */
+async function topologies(
+  lab: Lab,
+  { nodes, topology, edges }: ManyOptions,
+): Promise<(index: number) => Readonly<Record<string, unknown>>> {
+  if (edges === undefined) return (index) => topology?.(index) ?? {};
+  const ids: string[] = [];
+  for (let n = 1; n <= nodes; n += 1) {
+    const stateDirectory = EvioNode.stateDirectory(lab, `n${n}`);
+    mkdirSync(join(stateDirectory, '..'), { recursive: true });
+    const made = await loadIdentity({ stateDirectory, expectedNode: null, nowMs: Date.now() });
+    ids.push(made.node);
+  }
+  return (index) => ({
+    ManualTopology: true,
+    StaticEdges: edges.filter(([from]) => from === index).map(([, to]) => ids[to]),
+    ...topology?.(index),
+  });
+}
+
+export const clientOf = (node: EvioNode) =>
+  createClient(join(node.folder, 'run', 'controller.sock'));
 
 export async function overlayOf(node: EvioNode): Promise<OverlayStatus & { nodeId: string }> {
   const { nodeId, overlays } = await clientOf(node).status();

@@ -87,6 +87,8 @@ export interface NodeOptions {
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error';
   /** The Node.js that runs it; default: the one that the repository brings, by the launcher. */
   readonly node?: string;
+  /** The `evio` program of another build than this one; with `node`. */
+  readonly program?: string;
   /** Developer knobs, for example EVIO_KEY_LOG_FILE. */
   readonly env?: Readonly<Record<string, string>>;
   /** Merged into the file's sections, deeply: what this interface has no name for. */
@@ -108,7 +110,8 @@ export class EvioNode {
   constructor(lab: Lab, options: NodeOptions) {
     this.#lab = lab;
     this.#env = options.env ?? {};
-    this.#launcher = options.node === undefined ? [evioLauncher] : [options.node, evioProgram];
+    this.#launcher =
+      options.node === undefined ? [evioLauncher] : [options.node, options.program ?? evioProgram];
     this.name = options.name;
     this.ns = options.ns;
     this.address = options.address;

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type ErrorCode, EvioError, errorTable, messageOf } from '../../base/errors.ts';
+import { EvioError, isErrorCode, messageOf } from '../../base/errors.ts';
 
 declare const engineBrand: unique symbol;
 declare const handshakeBrand: unique symbol;
@@ -170,9 +170,6 @@ function requireAddon(path: string): Addon {
     throw new EvioError('runtime.unsupported', message, { cause: error });
   }
 }
-
-const isErrorCode = (code: unknown): code is ErrorCode =>
-  typeof code === 'string' && Object.hasOwn(errorTable, code);
 
 /** Runs a call into the addon; what it throws comes out as EvioError. */
 export function callAddon<T>(body: () => T): T {

@@ -30,6 +30,9 @@ export const laneCapacity = 2 ** 44 - 1;
 /** Width of a replay window, records. */
 export const replayWindow = 4096;
 
+/** Content type of a record that a session can open (RFC 6347 section 4.1). */
+export const applicationData = 23;
+
 /** DTLS 1.2 record header: type, version, epoch, number, length (RFC 6347 section 4.1). */
 export const recordHeaderBytes = 13;
 

@@ -4,32 +4,26 @@
  * number only, and no MAC addresses.
  */
 import { randomBytes } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { type Clock, every } from '../../base/clock.ts';
 import type { NodeId } from '../../base/ids.ts';
-import type { Datapath, Frame, SessionNumber, Upcall } from '../datapath/datapath.ts';
+import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
 import { undoneOffload } from '../datapath/wire.ts';
 import type { Result } from '../protocol/schema.ts';
 import type { RingPort, RingWay } from '../session/ring-port.ts';
-import { type Budget, fullBudget, spend } from './core/budget.ts';
 import type { Flood } from './core/flood.ts';
 import { decodeFlood, encodeFlood, floodHeaderBytes } from './core/flood-codec.ts';
 import { decodeRingControl, encodeRingControl } from './core/ring-control.ts';
 import { type Effects, type FabricEffect, RingFabric } from './core/ring-fabric.ts';
-import { decodeTrace, encodeTrace, passTrace, type Trace, traceBudget } from './core/trace.ts';
+import { decodeTrace, type Trace } from './core/trace.ts';
+import { Envelopes, type EnvelopeUpcall } from './envelopes.ts';
+import { NeighbourBudgets } from './neighbour-budgets.ts';
 import { RelayTable } from './relay-table.ts';
+import { fabricCounters, ringRoutes } from './ring-status.ts';
+import { Traces } from './traces.ts';
 
 /** Ways grow old without a word: what was derived from them is looked at again. */
 const refreshMs = 30_000;
-/** Floods that one neighbour may bring: all that the storm budgets of a large overlay let through. */
-const floodsOfNeighbour = { perSecond: 4_000, burst: 8_000 } as const;
-/** Envelopes that one neighbour may bring up: each first one writes the entry that spares the others. */
-const envelopesOfNeighbour = { perSecond: 2_000, burst: 4_000 } as const;
-/** Lists of neighbours: a change is told twice, and changes come in runs. */
-const listsOfNeighbour = { perSecond: 5, burst: 50 } as const;
-/** Envelopes for nodes that are no members as far as is known here: our list may lag behind. */
-const strangersBudget = { perSecond: 200, burst: 400 } as const;
-
-export type EnvelopeUpcall = Extract<Upcall, { readonly kind: 'envelope' }>;
 
 export interface RingDeps {
   readonly datapath: Datapath;
@@ -53,20 +47,13 @@ export interface RingDeps {
   readonly admits: () => boolean;
 }
 
-interface Budgets {
-  floods: Budget;
-  envelopes: Budget;
-  lists: Budget;
-  traces: Budget;
-}
-
 export class Ring implements RingPort {
   readonly #deps: RingDeps;
   readonly #fabric: RingFabric<Frame>;
   readonly #relays: RelayTable;
-  readonly #budgets = new Map<NodeId, Budgets>();
-  /** Of all that are no neighbours: of a link that closes, something comes still. */
-  readonly #others: Budgets;
+  readonly #envelopes: Envelopes;
+  readonly #traces: Traces;
+  readonly #budgets: NeighbourBudgets;
   readonly #counts = {
     floodsUnsent: 0,
     floodsTooBig: 0,
@@ -74,16 +61,10 @@ export class Ring implements RingPort {
     floodsMalformed: 0,
     listsRefused: 0,
     ringControlsUnknown: 0,
-    envelopesForwarded: 0,
-    envelopesDropped: 0,
-    envelopesUnreadable: 0,
-    envelopeStrangers: 0,
-    notTransit: 0,
     deadEndsHeard: 0,
-    tracesRefused: 0,
+    neighboursSwallowing: 0,
   };
   #members: readonly NodeId[] = [];
-  #strangers: Budget;
   #version = 0;
   #timer = new AbortController();
   #dueMs: number | null = null;
@@ -94,9 +75,21 @@ export class Ring implements RingPort {
     const { self, transit, clock, signal } = deps;
     this.#relays = new RelayTable(deps.datapath);
     const random32 = (): number => randomBytes(4).readUInt32BE();
-    this.#fabric = new RingFabric({ self, transit, random32 });
-    this.#strangers = fullBudget(strangersBudget, clock.now());
-    this.#others = fullBudgets(clock.now());
+    this.#fabric = new RingFabric({ self, transit, random32 }, ({ bytes }) => crc32(bytes));
+    this.#envelopes = new Envelopes({
+      ...deps,
+      fabric: this.#fabric,
+      relays: this.#relays,
+      mayBring: (from) => this.#budgets.mayBring(from, 'envelopes'),
+      run: (effects) => this.#run(effects),
+    });
+    this.#traces = new Traces({
+      ...deps,
+      mayBring: (from) => this.#budgets.mayBring(from, 'traces'),
+      next: (target, from) => this.#fabric.router.next(target, from, clock.now()),
+      send: (to, bytes) => this.#sendControl(to, bytes),
+    });
+    this.#budgets = new NeighbourBudgets(clock);
     every(clock, refreshMs, signal, () => this.refresh());
     signal.addEventListener('abort', () => this.#timer.abort(), { once: true });
   }
@@ -113,12 +106,12 @@ export class Ring implements RingPort {
 
   linkUp(peer: NodeId): void {
     const nowMs = this.#deps.clock.now();
-    this.#budgets.set(peer, fullBudgets(nowMs));
+    this.#budgets.linkUp(peer);
     this.#run(this.#fabric.linkUp(peer, nowMs));
   }
 
   linkDown(peer: NodeId): void {
-    this.#budgets.delete(peer);
+    this.#budgets.linkDown(peer);
     this.#fabric.linkDown(peer, this.#deps.clock.now());
     this.#run([]);
   }
@@ -127,7 +120,7 @@ export class Ring implements RingPort {
   control(from: NodeId, bytes: Uint8Array): void {
     const control = decodeRingControl(bytes);
     if (control !== null) {
-      if (control.kind === 'neighbours' && !this.#mayBring(from, 'lists')) {
+      if (control.kind === 'neighbours' && !this.#budgets.mayBring(from, 'lists')) {
         this.#counts.listsRefused += 1;
         return;
       }
@@ -136,7 +129,7 @@ export class Ring implements RingPort {
     }
     const trace = decodeTrace(bytes);
     if (trace === null) this.#counts.ringControlsUnknown += 1;
-    else this.#traced(from, trace);
+    else this.#traces.heard(from, trace);
   }
 
   flood(from: NodeId, bytes: Uint8Array, checksumUndone: boolean): void {
@@ -145,7 +138,7 @@ export class Ring implements RingPort {
       this.#counts.floodsMalformed += 1;
       return;
     }
-    if (!this.#mayBring(from, 'floods')) {
+    if (!this.#budgets.mayBring(from, 'floods')) {
       this.#counts.floodsRefused += 1;
       return;
     }
@@ -161,23 +154,8 @@ export class Ring implements RingPort {
   }
 
   /** An envelope that came over the session of `from`, for another node. */
-  forward(from: NodeId, { source, destination, ttl, bytes }: EnvelopeUpcall): void {
-    const { self, transit, clock } = this.#deps;
-    const nowMs = clock.now();
-    if (!transit || source === self || !this.#mayBring(from, 'envelopes')) {
-      if (transit) this.#counts.envelopesDropped += 1;
-      else this.#counts.notTransit += 1;
-      return;
-    }
-    if (!this.isMember(destination) && !this.#fabric.near.has(destination)) {
-      this.#forwardStranger(from, { source, destination, ttl, bytes });
-      return;
-    }
-    const next = this.#fabric.envelope({ source, destination, ttl }, from, nowMs);
-    this.#carry(next.via, source, destination, next.ttl, bytes);
-    const hop = next.via === null ? null : this.#deps.session(next.via);
-    if (next.via !== null && hop !== null) this.#relays.set(destination, next.via, hop.number);
-    this.#run(next.effects);
+  forward(from: NodeId, envelope: EnvelopeUpcall): void {
+    this.#envelopes.forward(from, envelope);
   }
 
   way(peer: NodeId): RingWay | null {
@@ -191,32 +169,45 @@ export class Ring implements RingPort {
     return { via, session: hop.number, ttl, maxFrameBytes: hop.maxFrameBytes };
   }
 
-  seek(peer: NodeId, anew = false): void {
-    const nowMs = this.#deps.clock.now();
-    if (!this.isMember(peer) || this.#fabric.near.has(peer)) return;
-    if (!anew && this.way(peer) !== null) return;
-    const effects = this.#fabric.router.search(peer, nowMs);
-    for (const effect of effects) {
-      if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });
+  seek(peer: NodeId): void {
+    if (this.way(peer) === null) this.#search(peer, false);
+  }
+
+  leave(peer: NodeId): NodeId | null {
+    const left =
+      this.way(peer) === null ? null : this.#fabric.router.avoid(peer, this.#deps.clock.now());
+    this.#search(peer, true);
+    return left;
+  }
+
+  swallowed(via: NodeId): void {
+    this.#counts.neighboursSwallowing += 1;
+    this.#fabric.near.distrust(via, this.#deps.clock.now());
+    this.#settle();
+  }
+
+  /** A handshake datagram of `source` came over the neighbour: answers go back there for now. */
+  hint(source: NodeId, via: NodeId): void {
+    this.#fabric.router.hint(source, via, this.#deps.clock.now());
+    this.#settle();
+  }
+
+  #search(peer: NodeId, anew: boolean): void {
+    if (this.isMember(peer) && !this.#fabric.near.has(peer)) {
+      const effects = this.#fabric.router.search(peer, this.#deps.clock.now(), anew);
+      for (const effect of effects) {
+        if (effect.kind === 'send') this.#one({ ...effect, kind: 'control' });
+      }
     }
     this.#settle();
   }
 
   send(peer: NodeId, bytes: Uint8Array): boolean {
-    const { self, clock } = this.#deps;
-    const nowMs = clock.now();
-    const ttl = this.#fabric.router.ttlTo(peer, nowMs);
-    const envelope = { source: self, destination: peer, ttl };
-    const { via, effects } = this.#fabric.envelope(envelope, null, nowMs);
-    const sent = this.#carry(via, self, peer, ttl, bytes);
-    this.#run(effects);
-    return sent;
+    return this.#envelopes.send(peer, bytes);
   }
 
   trace(peer: NodeId, number: bigint): void {
-    const { self } = this.#deps;
-    const ttl = this.way(peer)?.ttl ?? 1;
-    this.#sendTrace({ origin: self, target: peer, number, ttl, hops: [] }, null);
+    this.#traces.start(peer, number, this.way(peer)?.ttl ?? 1);
   }
 
   admits(): boolean {
@@ -224,96 +215,17 @@ export class Ring implements RingPort {
   }
 
   routes(): Result<'routes'> {
-    const { near, router } = this.#fabric;
-    const nowMs = this.#deps.clock.now();
-    return {
-      neighbours: near
-        .sorted()
-        .slice(0, 1_024)
-        .map((node) => ({
-          node,
-          leaf: near.isLeaf(node),
-          neighbours: [...near.neighboursOf(node)],
-        })),
-      ways: this.#members
-        .filter((destination) => !near.has(destination))
-        .slice(0, 4_096)
-        .map((destination) => ({ destination, ...router.explain(destination, nowMs) })),
-    };
+    return ringRoutes(this.#fabric, this.#members, this.#deps.clock.now());
   }
 
   counters(): Readonly<Record<string, number>> {
-    const { flooder, router, near } = this.#fabric;
     return {
       ...this.#counts,
-      neighbours: near.size,
+      ...this.#envelopes.counts,
+      ...this.#traces.counts,
+      ...fabricCounters(this.#fabric),
       relays: this.#relays.size,
-      floodsOriginated: flooder.counts.originated,
-      floodsDelivered: flooder.counts.delivered,
-      floodDuplicates: flooder.counts.duplicates,
-      floodStormDropped: flooder.counts.stormDropped,
-      floodStrangers: flooder.counts.strangers,
-      floodTtlExpired: flooder.counts.ttlExpired,
-      floodUnreachable: flooder.counts.unreachable,
-      floodWaitingFull: flooder.counts.waitingFull,
-      deadEnds: router.counts.deadEnds,
-      searches: router.counts.searches,
-      searchesDropped: router.counts.searchesDropped,
     };
-  }
-
-  #traced(from: NodeId, trace: Trace): void {
-    const { self, transit } = this.#deps;
-    if (!this.#mayBring(from, 'traces')) {
-      this.#counts.tracesRefused += 1;
-      return;
-    }
-    if (trace.target === self) {
-      this.#deps.onTraced({ ...trace, hops: [...trace.hops, self] });
-      return;
-    }
-    const passed = transit ? passTrace(trace, self) : null;
-    if (passed === null) this.#counts.tracesRefused += 1;
-    else this.#sendTrace(passed, from);
-  }
-
-  #sendTrace(trace: Trace, ingress: NodeId | null): void {
-    const via = this.#fabric.router.next(trace.target, ingress, this.#deps.clock.now());
-    if (via !== null) this.#sendControl(via, encodeTrace(trace));
-  }
-
-  #forwardStranger(
-    from: NodeId,
-    { source, destination, ttl, bytes }: Omit<EnvelopeUpcall, 'kind' | 'session'>,
-  ): void {
-    const nowMs = this.#deps.clock.now();
-    const { budget, allowed } = spend(this.#strangers, nowMs);
-    this.#strangers = budget;
-    this.#counts.envelopeStrangers += 1;
-    const via = allowed && ttl > 1 ? this.#fabric.router.next(destination, from, nowMs) : null;
-    this.#carry(via, source, destination, ttl - 1, bytes);
-  }
-
-  #carry(
-    via: NodeId | null,
-    source: NodeId,
-    destination: NodeId,
-    ttl: number,
-    bytes: Uint8Array,
-  ): boolean {
-    const hop = via === null ? null : this.#deps.session(via);
-    const sent =
-      hop !== null && this.#deps.datapath.sendEnvelope(hop.number, source, destination, ttl, bytes);
-    if (sent) this.#counts.envelopesForwarded += 1;
-    else this.#counts.envelopesDropped += 1;
-    return sent;
-  }
-
-  #mayBring(from: NodeId, what: keyof Budgets): boolean {
-    const budgets = this.#budgets.get(from) ?? this.#others;
-    const { budget, allowed } = spend(budgets[what], this.#deps.clock.now());
-    budgets[what] = budget;
-    return allowed;
   }
 
   #run(effects: Effects<Frame>): void {
@@ -405,10 +317,3 @@ export class Ring implements RingPort {
     });
   }
 }
-
-const fullBudgets = (nowMs: number): Budgets => ({
-  floods: fullBudget(floodsOfNeighbour, nowMs),
-  envelopes: fullBudget(envelopesOfNeighbour, nowMs),
-  lists: fullBudget(listsOfNeighbour, nowMs),
-  traces: fullBudget(traceBudget, nowMs),
-});

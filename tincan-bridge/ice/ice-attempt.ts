@@ -4,39 +4,29 @@
  * Never decides about sessions, never touches DTLS bytes.
  */
 import { randomBytes } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
 import {
-  Candidate,
+  type Candidate,
   type CandidatePair,
   CandidatePairState,
-  Connection,
+  type Connection,
   parseMessage,
   StunOverTurnProtocol,
-  StunProtocol,
-  type IceOptions as WeriftOptions,
 } from 'werift';
 import { every } from '../../base/clock.ts';
-import { EvioError, messageOf } from '../../base/errors.ts';
+import { messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
-import type { Datapath, Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
-import type { PathFacts } from '../session/core/path.ts';
+import type { Datapath, Endpoint, SocketNumber } from '../datapath/datapath.ts';
 import type { Diagnosis } from '../session/core/path-note.ts';
-import { addressKind, hostAddresses, overlaySubnets } from './addresses.ts';
+import { hostAddresses, overlaySubnets } from './addresses.ts';
 import type { IceDeps, IceOptions, SelectedPath } from './agent.ts';
-import { allocateRelay } from './allocate.ts';
-import {
-  type CandidatePolicy,
-  formatReflexive,
-  type ParsedCandidate,
-  parseCandidate,
-} from './candidates.ts';
-import { CheckGate } from './check-gate.ts';
+import { createConnection, forgetTransactions } from './connection.ts';
 import { Findings } from './findings.ts';
-import { OwnTransport, type TransportOwner, transportKey } from './own-transport.ts';
-import { ReflexiveQuery, resolveStun } from './reflexive.ts';
-import { adoptRelay, Relays } from './relays.ts';
+import { Gatherer } from './gatherer.ts';
+import type { OwnTransport, TransportOwner } from './own-transport.ts';
+import { PeerCandidates } from './peer-candidates.ts';
+import { Relays } from './relays.ts';
 import type { DatagramRouter } from './router.ts';
-import { StreamTransport } from './stream-transport.ts';
+import { describePath } from './selected-path.ts';
 
 /**
  * Relayed pairs are held back for this long after checks began: werift takes the first pair that
@@ -51,16 +41,10 @@ const measureNatMs = 500;
 const noAddressMs = 200;
 /** Gathering is told complete after this, whatever is still silent. */
 const gatherMs = 5_000;
+/** Candidates of ours that are told. */
+const maxTold = 32;
 /** DTLS datagrams that may wait until their sender's address is validated. */
 const maxEarly = 4;
-/** Remote candidates that are kept. */
-const maxRemote = 32;
-
-interface Remote {
-  readonly parsed: ParsedCandidate;
-  readonly candidate: Candidate;
-}
-
 /** RFC 8445 section 5.3 wants 24 and 128 bits; werift's own password has 88. */
 const randomToken = (bytes: number): string =>
   randomBytes(bytes).toString('base64').replace(/=/g, '');
@@ -74,11 +58,10 @@ export class IceAttempt implements TransportOwner {
   readonly #options: IceOptions;
   readonly #connection: Connection;
   readonly #life = new AbortController();
-  readonly #policy: CandidatePolicy;
   readonly #transports: OwnTransport[] = [];
-  readonly #queries = new Map<OwnTransport, ReflexiveQuery>();
+  readonly #gatherer: Gatherer;
   readonly #local: string[] = [];
-  readonly #remote = new Map<string, Remote>();
+  readonly #peer: PeerCandidates;
   readonly #relays: Relays;
   readonly #findings = new Findings();
   readonly #seenAs = new Map<string, string>();
@@ -97,34 +80,36 @@ export class IceAttempt implements TransportOwner {
     this.#relays = new Relays(deps, this.#life.signal, (from, bytes) =>
       this.#received(from, bytes),
     );
-    this.#policy = { loopback: options.loopback, overlays: overlaySubnets() };
-    this.#connection = new Connection(options.controlling, this.#weriftOptions());
-    // Without this it asks a public server (pitfall 3); ours are asked by ReflexiveQuery.
-    delete this.#connection.stunServer;
-    this.#guardRequests();
-    this.#connection.localUsername = this.ufrag;
-    this.#connection.localPassword = this.password;
+    this.#connection = createConnection({
+      controlling: options.controlling,
+      owner: this,
+      clock: deps.clock,
+      mayPair: (pair) => this.#mayPair(pair),
+    });
+    const policy = { loopback: options.loopback, overlays: overlaySubnets() };
+    this.#peer = new PeerCandidates(this.#connection, policy, options.directOnly);
+    this.#gatherer = new Gatherer({
+      connection: this.#connection,
+      owner: this,
+      clock: deps.clock,
+      log: deps.log,
+      signal: this.#life.signal,
+      options,
+      findings: this.#findings,
+      relays: this.#relays,
+      transports: this.#transports,
+      onReflexive: (candidate) => {
+        this.#local.push(candidate);
+        this.#tellCandidates();
+      },
+      onRelay: (candidate) => this.#found(candidate),
+      onRelayLost: (protocol) => {
+        if (this.#selected?.protocol === protocol) this.#fail('the relay ended the connection');
+      },
+    });
     this.#connection.onIceCandidate.subscribe((candidate) => this.#found(candidate));
     this.#connection.stateChanged.subscribe((state) => {
       if (state === 'failed') this.#fail('consent to send expired');
-    });
-  }
-
-  /** Every protocol, of sockets and relays, gets its requests through one gate. */
-  #guardRequests(): void {
-    const connection = this.#connection;
-    const gate = new CheckGate({
-      ufrag: this.ufrag,
-      password: this.password,
-      clock: this.#deps.clock,
-      remotes: () => connection.remoteCandidates,
-      refused: () => this.#deps.router.refuseCheck(),
-    });
-    const ensure: unknown = Reflect.get(connection, 'ensureProtocol');
-    if (typeof ensure !== 'function') throw new EvioError('internal', 'werift has no protocols');
-    Reflect.set(connection, 'ensureProtocol', (protocol: StunProtocol) => {
-      Reflect.apply(ensure, connection, [protocol]);
-      gate.guard(protocol.onRequestReceived);
     });
   }
 
@@ -149,7 +134,7 @@ export class IceAttempt implements TransportOwner {
   #gather(): void {
     const { signal } = this.#life;
     const gathering = this.#connection.gatherCandidates();
-    const others = [this.#gatherReflexive(), this.#gatherRelay()];
+    const others = [this.#gatherer.reflexive(), this.#gatherer.relay()];
     const done = withDeadline(Promise.all([gathering, ...others]), gatherMs, 'gathering');
     done
       .catch((error: unknown) => {
@@ -165,7 +150,7 @@ export class IceAttempt implements TransportOwner {
       .finally(() => {
         if (signal.aborted) this.#connection.close().catch(() => {});
       });
-    every(this.#deps.clock, 60_000, signal, () => this.#forgetTransactions());
+    every(this.#deps.clock, 60_000, signal, () => forgetTransactions(this.#connection));
   }
 
   /** The peer's credentials and first candidates; once. Checks begin. */
@@ -197,17 +182,7 @@ export class IceAttempt implements TransportOwner {
   /** More candidates of the peer; known ones are skipped, bad ones refused. */
   addCandidates(candidates: readonly string[]): void {
     if (!this.#begun) return;
-    for (const text of candidates) {
-      const parsed = parseCandidate(text, this.#policy);
-      if (parsed === null || this.#remote.size >= maxRemote) continue;
-      if (this.#options.directOnly && parsed.type === 'relay') continue;
-      const key = `${parsed.address} ${parsed.port}`;
-      if (this.#remote.has(key)) continue;
-      const { foundation, priority, address, port, type } = parsed;
-      const candidate = new Candidate(foundation, 1, 'udp', priority, address, port, type);
-      this.#remote.set(key, { parsed, candidate });
-      if (this.#selected === null) this.#connection.addRemoteCandidate(candidate).catch(() => {});
-    }
+    this.#peer.add(candidates, this.#selected === null);
   }
 
   /** Candidates of ours so far. */
@@ -251,9 +226,9 @@ export class IceAttempt implements TransportOwner {
   }
 
   answered(transport: OwnTransport, from: Endpoint, bytes: Buffer): void {
-    if (this.#queries.get(transport)?.answer(from, bytes) === true) return;
+    if (this.#gatherer.answered(transport, from, bytes)) return;
     const key = `${from.address} ${from.port}`;
-    if (!this.#remote.has(key)) return;
+    if (this.#peer.find(from) === null) return;
     const mapped: unknown = parseMessage(bytes)?.getAttributeValue('XOR-MAPPED-ADDRESS');
     if (!Array.isArray(mapped)) return;
     const [address, port]: unknown[] = mapped;
@@ -266,77 +241,13 @@ export class IceAttempt implements TransportOwner {
     const seen = this.#connection.remoteCandidates.filter((c) => c.type === 'prflx');
     return this.#findings.diagnosis(
       this.#options.servers,
-      [...this.#remote.values()].map(({ parsed }) => parsed),
+      this.#peer.parsed,
       seen.map(({ host, port }) => ({ address: host, port })),
     );
   }
 
   record(_transport: OwnTransport, from: Endpoint, bytes: Uint8Array): void {
     this.#received(from, bytes);
-  }
-
-  #weriftOptions(): Partial<WeriftOptions> {
-    return {
-      useIpv4: false,
-      useIpv6: false,
-      interfaceAddresses: transportKey(this),
-      filterCandidatePair: (pair) => this.#mayPair(pair),
-    };
-  }
-
-  async #gatherReflexive(): Promise<void> {
-    const { signal } = this.#life;
-    const targets = await resolveStun(this.#options.servers.stun);
-    await setImmediate(); // host candidates are there after one turn
-    if (targets.length === 0 || signal.aborted) return;
-    const bases = this.#connection.localCandidates.filter((c) => c.type === 'host');
-    await Promise.all(
-      bases.map((base) => {
-        const transport = this.#transports.find(
-          (t) => t.port === base.port && (t.addressFamily === 6) === base.host.includes(':'),
-        );
-        if (transport === undefined) return Promise.resolve();
-        const own = { address: base.host, port: base.port };
-        const query = new ReflexiveQuery(transport, targets, (mapped, server) => {
-          this.#findings.answered(transport, mapped);
-          if (mapped.address === own.address && mapped.port === own.port) return;
-          this.#local.push(formatReflexive(mapped, own, server.address));
-          this.#tellCandidates();
-        });
-        this.#queries.set(transport, query);
-        return query.run(this.#deps.clock, signal);
-      }),
-    );
-  }
-
-  /** One relay, if there is none already: werift's own asking knows one server and no CA. */
-  async #gatherRelay(): Promise<void> {
-    const { directOnly, servers } = this.#options;
-    const { signal } = this.#life;
-    if (directOnly || servers.turn.length === 0) return;
-    const hosts = hostAddresses(this.#options.ignoredInterfaces, this.#options.loopback);
-    const protocol = await allocateRelay({
-      owner: this,
-      clock: this.#deps.clock,
-      servers: servers.turn,
-      families: new Set(hosts.map((host) => (host.includes(':') ? 6 : 4))),
-      signal,
-      onProblem: (problem) => {
-        this.#deps.log.info('relay cannot be used', { reason: problem });
-        this.#findings.relayProblems.push(problem);
-      },
-    });
-    if (protocol === null) return;
-    const { turn } = protocol;
-    this.#relays.watch(protocol);
-    this.#findings.relay = 'udp';
-    if (turn.transport instanceof StreamTransport) {
-      this.#findings.relay = turn.transport.type;
-      turn.transport.onLost = () => {
-        if (this.#selected?.protocol === protocol) this.#fail('the relay ended the connection');
-      };
-    }
-    this.#found(adoptRelay(this.#connection, protocol));
   }
 
   #found(candidate: Candidate): void {
@@ -348,29 +259,13 @@ export class IceAttempt implements TransportOwner {
 
   #tellCandidates(): void {
     if (this.#life.signal.aborted) return;
-    this.#options.events.onCandidates(this.#local.slice(0, maxRemote), this.#complete);
+    this.#options.events.onCandidates(this.#local.slice(0, maxTold), this.#complete);
   }
 
-  /**
-   * Pairs all remote candidates with relays that came later, and starts failed checks again. Adding
-   * a candidate twice is how werift makes the pairs that are missing; the copy is taken out again.
-   */
   #pairAgain(measuring = false): void {
     if (!this.#begun || this.#life.signal.aborted) return;
     if (this.#selected !== null && !measuring) return;
-    const { remoteCandidates } = this.#connection;
-    for (const { candidate } of this.#remote.values()) {
-      this.#connection.addRemoteCandidate(candidate).catch(() => {});
-      const copy = remoteCandidates.lastIndexOf(candidate);
-      if (copy > remoteCandidates.indexOf(candidate)) remoteCandidates.splice(copy, 1);
-    }
-    for (const pair of this.#connection.candidatePairs) {
-      const { state } = pair;
-      const isOver = state === CandidatePairState.FAILED;
-      // Once a pair is selected nobody else starts those that are new.
-      const isStuck = measuring && state === CandidatePairState.FROZEN;
-      if (isOver || isStuck) pair.handle = this.#connection.checkStart(pair);
-    }
+    this.#peer.pairAgain(measuring);
   }
 
   #mayPair(pair: CandidatePair): boolean {
@@ -419,41 +314,10 @@ export class IceAttempt implements TransportOwner {
     }
   }
 
-  async #describe(pair: CandidatePair): Promise<SelectedPath> {
+  #describe(pair: CandidatePair): Promise<SelectedPath> {
     const [address, port] = pair.remoteAddr;
-    const known = this.#remote.get(`${address} ${port}`);
-    const { protocol } = pair;
-    const relay = protocol instanceof StunOverTurnProtocol;
-    const own = pair.localCandidate;
-    const seenAs = this.#seenAs.get(`${address} ${port}`);
-    const facts: PathFacts = {
-      local: relay ? 'relay' : 'host',
-      remote: known?.parsed.type ?? 'prflx',
-      remotePrivate: addressKind(address) !== 'global',
-      translated: !relay && seenAs !== undefined && seenAs !== own.host,
-      family: address.includes(':') ? 6 : 4,
-    };
-    const path = relay
-      ? await this.#relays.path(protocol, { address, port })
-      : this.#directPath(protocol, { address, port });
-    const text = (host: string, number: number): string =>
-      host.includes(':') ? `[${host}]:${number}` : `${host}:${number}`;
-    return { path, facts, local: text(own.host, own.port), remote: text(address, port) };
-  }
-
-  #directPath(protocol: CandidatePair['protocol'], to: Endpoint): Path {
-    const transport: unknown = protocol instanceof StunProtocol ? protocol.transport : null;
-    return transport instanceof OwnTransport
-      ? { kind: 'udp', socket: transport.socket, to }
-      : { kind: 'none' };
-  }
-
-  /** werift keeps the id of every check that ever came in; a session lives for months. */
-  #forgetTransactions(): void {
-    for (const pair of this.#connection.candidatePairs) {
-      const ids: unknown = Reflect.get(pair, 'requestTransactionIds');
-      if (ids instanceof Set) ids.clear();
-    }
+    const known = this.#peer.find({ address, port });
+    return describePath(pair, known, this.#seenAs.get(`${address} ${port}`), this.#relays);
   }
 
   #fail(reason: string): void {

@@ -12,6 +12,7 @@ import {
 import { every } from '../../base/clock.ts';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
+import { applicationData } from '../datapath/wire.ts';
 import type { IceDeps } from './agent.ts';
 import { giveBack } from './allocate.ts';
 import { OwnTransport } from './own-transport.ts';
@@ -19,8 +20,6 @@ import { StreamRelay } from './stream-relay.ts';
 
 /** Channel and permission are renewed this often; a permission lives 300 s (RFC 8656 section 9). */
 const renewChannelMs = 240_000;
-/** First byte of DTLS application data: a record that its session can open. */
-const applicationData = 23;
 
 export class Relays {
   readonly #deps: IceDeps;

@@ -3,7 +3,7 @@
  * around the tables of `schema.ts`; the bodies are checked against those tables.
  */
 import { z } from 'zod';
-import { type ErrorCode, errorTable } from '../../base/errors.ts';
+import { type ErrorCode, isErrorCode } from '../../base/errors.ts';
 import { type Method, methods, notifications, type Params, type Result } from './schema.ts';
 
 const id = z.int().min(1);
@@ -42,8 +42,6 @@ export type NotificationMessage = z.infer<typeof NotificationMessage>;
 /** What a tunnel process may send. */
 export const BridgeMessage = z.union([NotificationMessage, FailureMessage, ResultMessage]);
 export type BridgeMessage = z.infer<typeof BridgeMessage>;
-
-const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorTable, code);
 
 /** What is wrong with the parameters of a call or its result, or null. Strict schemas, no transforms. */
 export const paramsProblem = (method: Method, value: unknown): string | null =>

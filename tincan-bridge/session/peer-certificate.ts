@@ -3,7 +3,7 @@
  * has a CA that must have signed it. Owns the check at the end of a handshake; the controller judged
  * the same before, but by what an XMPP server had carried.
  */
-import { messageOf } from '../../base/errors.ts';
+import { EvioError, messageOf } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import { readNodeCertificate } from '../../base/node-certificate.ts';
 import {
@@ -20,11 +20,15 @@ export interface PeerTrust {
   readonly revoked: ReadonlySet<string>;
 }
 
-/** From the parameters of a call. Throws a plain Error when the CA cannot be used. */
-export const readTrust = (overlay: OverlayId, anchors: TrustAnchors | null): PeerTrust | null =>
-  anchors === null
-    ? null
-    : { overlay, ca: readOverlayCa(anchors.ca), revoked: new Set(anchors.revoked) };
+/** From the parameters of a call. Throws `request.invalid` when the CA cannot be used. */
+export function readTrust(overlay: OverlayId, anchors: TrustAnchors | null): PeerTrust | null {
+  if (anchors === null) return null;
+  try {
+    return { overlay, ca: readOverlayCa(anchors.ca), revoked: new Set(anchors.revoked) };
+  } catch (error) {
+    throw new EvioError('request.invalid', `trust.ca: ${messageOf(error)}`, { cause: error });
+  }
+}
 
 /**
  * What is wrong with the certificate of `expected`, or null. `encoded` comes from a peer. Without

@@ -17,11 +17,12 @@ export interface RingWay {
 export interface RingPort {
   /** Without a search. */
   way(peer: NodeId): RingWay | null;
-  /**
-   * Searches for a way, unless a search has failed just now, or there is one: `anew`, though there is
-   * one, which leads nowhere.
-   */
-  seek(peer: NodeId, anew?: boolean): void;
+  /** Searches for a way, unless a search has failed just now, or there is one. */
+  seek(peer: NodeId): void;
+  /** Nothing comes back over the way: it is left, and others are searched for. Returns its first hop. */
+  leave(peer: NodeId): NodeId | null;
+  /** Something came through again after the way over that hop was left: the hop swallows. */
+  swallowed(via: NodeId): void;
   /** Sends a datagram in an envelope; false: no way now. */
   send(peer: NodeId, bytes: Uint8Array): boolean;
   /** Sends a trace on its way to the peer. */

@@ -1,5 +1,5 @@
 /**
- * What one peer session needs, and what it tells. Owns the two interfaces; `bridge.ts` stands on their
+ * What one peer session needs, and what it tells. Owns the two interfaces; `tunnel.ts` stands on their
  * far side.
  */
 import type { Clock } from '../../base/clock.ts';

@@ -1,5 +1,6 @@
 /**
- * Round trip time and rates of one session, smoothed for the operator. Owns the averages.
+ * Round trip time and rates of one session, smoothed for the operator, and since when no frame has
+ * crossed. Owns the averages.
  */
 import type { SessionCounters } from '../datapath/datapath.ts';
 
@@ -17,6 +18,11 @@ export class Traffic {
   #last: Sample | null = null;
   #sent = 0;
   #received = 0;
+  #payload: { readonly bytes: number; readonly atMs: number };
+
+  constructor(nowMs: number) {
+    this.#payload = { bytes: 0, atMs: nowMs };
+  }
 
   get rttMs(): number | null {
     return this.#rttMs === null ? null : Math.round(this.#rttMs * 100) / 100;
@@ -26,6 +32,12 @@ export class Traffic {
   }
   get receivedBitsPerSecond(): number {
     return Math.round(this.#received);
+  }
+
+  /** Since the total of the frames has grown, or since the session was made. */
+  payloadAgoMs(payloadBytes: number, nowMs: number): number {
+    if (payloadBytes !== this.#payload.bytes) this.#payload = { bytes: payloadBytes, atMs: nowMs };
+    return nowMs - this.#payload.atMs;
   }
 
   measured(rttMs: number): void {

@@ -19,7 +19,7 @@ export const messageLifetimeMs = 60_000;
 export const maxClockSkewMs = 300_000;
 
 /** Senders whose sequence is remembered; with all in use a new one is refused. */
-export const maxReplayEntries = 8_192;
+const maxReplayEntries = 8_192;
 
 /** The highest sequence of a sender, and when no message up to it could be accepted any more. */
 interface ReplayEntry {

@@ -19,8 +19,8 @@ export const routeProtocol = 157;
 
 export const podBridgeName = (overlay: OverlayId): InterfaceName =>
   InterfaceName.parse(`evpd-${overlay}`);
-export const podBridgeAlias = (overlay: OverlayId): string => `evio:pods:${overlay}`;
-export const tableName = (overlay: OverlayId): string => `evio_pods_${overlay}`;
+const podBridgeAlias = (overlay: OverlayId): string => `evio:pods:${overlay}`;
+const tableName = (overlay: OverlayId): string => `evio_pods_${overlay}`;
 
 /** Arguments of `ip`, one command. */
 export type IpCommand = readonly string[];

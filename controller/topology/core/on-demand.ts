@@ -21,7 +21,7 @@ export interface Demand {
 export type Demands = ReadonlyMap<NodeId, Demand>;
 
 /** A tenth of what opens it keeps a link: what comes in bursts must not open it again and again. */
-export const keepShare = 0.1;
+const keepShare = 0.1;
 /** And it must have been quiet for so long. */
 export const quietMs = 30_000;
 

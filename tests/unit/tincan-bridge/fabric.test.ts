@@ -13,6 +13,7 @@ import {
   type Place,
 } from '../../../tincan-bridge/fabric/core/mac-table.ts';
 import { tooBigAnswer } from '../../../tincan-bridge/fabric/core/too-big.ts';
+import { portsOfFdb } from '../../../tincan-bridge/network/host-stations.ts';
 import { suite } from '../../support/harness.ts';
 
 const test = suite('fabric');
@@ -44,6 +45,49 @@ test('what the host side uses cannot be claimed by a node, until it is forgotten
   );
   assert.deepEqual(table.learn(mac(1), node(1), ageingMs), { kind: 'learnt', moved: false });
   assert.deepEqual(table.learn(mac(1), local, ageingMs), { kind: 'learnt', moved: true });
+});
+
+test('a station that the host side does not have any more may be learnt elsewhere', () => {
+  const table = new MacTable();
+  table.learn(mac(1), local, 0);
+  table.learn(mac(2), local, 0);
+  table.learn(mac(3), node(1), 0);
+  assert.deepEqual(
+    table.releaseLocal((m) => m !== mac(2)),
+    [mac(1)],
+  );
+  assert.deepEqual(table.learn(mac(1), node(1), 1), { kind: 'learnt', moved: false });
+  assert.deepEqual(table.learn(mac(2), node(1), 1), { kind: 'spoofed' });
+});
+
+test('a node may say of its own stations alone that they are gone', () => {
+  const table = new MacTable();
+  const [one, two] = [1, 2].map((n) => NodeId.parse(`${n}`.padStart(32, '0')));
+  assert.ok(one && two);
+  table.learn(mac(1), node(1), 0);
+  table.learn(mac(2), local, 0);
+  assert.equal(table.gone(mac(1), two), false);
+  assert.equal(table.gone(mac(2), one), false);
+  assert.equal(table.gone(mac(1), one), true);
+  assert.equal(table.find(mac(1)), null);
+  assert.equal(table.size, 1);
+});
+
+test('a bridge’s table of stations is read as the kernel writes it', () => {
+  const entry = (last: number, port: number): number[] => {
+    const bytes = new Array<number>(16).fill(0);
+    bytes.splice(0, 7, 2, 0, 0, 0, 0, last, port & 255);
+    bytes[12] = port >> 8;
+    return bytes;
+  };
+  const read = portsOfFdb(Uint8Array.from([...entry(1, 3), ...entry(2, 0x102), 1, 2, 3]));
+  assert.deepEqual(
+    [...read],
+    [
+      [mac(1), 3],
+      [mac(2), 0x102],
+    ],
+  );
 });
 
 test('a station that the tables still see does not age', () => {

@@ -14,6 +14,10 @@ export interface Budget {
 export const floodBudget = { perSecond: 1_000, burst: 2_000 } as const;
 /** "Too big" answers: RFC 4443 section 2.4 wants a limit; senders learn from one. */
 export const tooBigBudget = { perSecond: 100, burst: 100 } as const;
+/** "That station is not here" while the TAP is closed: one for each flow is enough. */
+export const goneBudget = { perSecond: 200, burst: 400 } as const;
+/** How often the host's bridge is asked because a member claims a station of it. */
+export const ownershipBudget = { perSecond: 20, burst: 40 } as const;
 
 export const fullBudget = (
   { perSecond, burst }: { readonly perSecond: number; readonly burst: number },

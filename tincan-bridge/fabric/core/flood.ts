@@ -12,6 +12,7 @@ import { following, isBetween, membersBetween } from '../../../base/ring.ts';
 import { type Budget, floodBudget, fullBudget, spend } from './budget.ts';
 import type { FloodHeader } from './flood-codec.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
+import { remember } from './remember.ts';
 import type { RouteEffect, Router } from './route.ts';
 
 /** Broadcasts that are remembered of one origin. */
@@ -30,6 +31,9 @@ const originBudget = {
 export const maxWaiting = 256;
 export const waitingMs = 8_000;
 const maxTtl = 255;
+/** The same frame again so soon is a question that was not answered (ARP asks three times in 3 s). */
+const repeatMs = 10_000;
+const maxRepeats = 1_024;
 
 export interface Flood<Payload> {
   readonly header: FloodHeader;
@@ -56,6 +60,9 @@ export class Flooder<Payload> {
   readonly #near: Neighbourhood;
   readonly #router: Router;
   readonly #random64: () => bigint;
+  readonly #print: (payload: Payload) => number | null;
+  /** By origin and fingerprint: when a frame was last spread. */
+  readonly #spreadMs = new Map<string, number>();
   readonly #seen = new Map<NodeId, Origin>();
   #waiting: Waiting<Payload>[] = [];
   #members: readonly NodeId[] = [];
@@ -70,9 +77,17 @@ export class Flooder<Payload> {
     ttlExpired: 0,
     unreachable: 0,
     waitingFull: 0,
+    repeated: 0,
   };
 
-  constructor(near: Neighbourhood, router: Router, random64: () => bigint) {
+  /** `print`: a number that is the same for the same frame; null: frames are not compared. */
+  constructor(
+    near: Neighbourhood,
+    router: Router,
+    random64: () => bigint,
+    print: (payload: Payload) => number | null = () => null,
+  ) {
+    this.#print = print;
     this.#near = near;
     this.#router = router;
     this.#random64 = random64;
@@ -169,9 +184,13 @@ export class Flooder<Payload> {
     return [{ kind: 'deliver', flood }, ...this.#spread(flood, nowMs)];
   }
 
-  /** Everybody strictly between this node and the bound gets one owner. */
+  /**
+   * Everybody strictly between this node and the bound gets one owner. A frame that is said again goes
+   * past some neighbours, chosen anew each time: one of them may have swallowed it.
+   */
   #spread({ header, payload }: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
     const { self } = this.#near;
+    const past = this.#isRepeated(header.origin, payload, nowMs) ? this.#some() : none;
     const inside = clockwiseFrom(self, this.#near.sorted()).filter((id) =>
       isBetween(id, self, header.bound),
     );
@@ -180,12 +199,12 @@ export class Flooder<Payload> {
       const [first] = membersBetween(this.#members, after, before, 1);
       if (first === undefined) return;
       const flood = { header: { ...header, target: first, bound: before }, payload };
-      effects.push(...this.#send(flood, null, nowMs));
+      effects.push(...this.#send(flood, null, nowMs, past));
     };
     gap(self, inside[0] ?? header.bound);
     inside.forEach((target, index) => {
       const end = inside[index + 1] ?? header.bound;
-      const leaf = this.#near.isLeaf(target);
+      const leaf = this.#near.spreadsNothing(target) || past.has(target);
       const bound = leaf ? following(target) : end;
       effects.push({
         kind: 'send',
@@ -202,6 +221,7 @@ export class Flooder<Payload> {
     flood: Flood<Payload>,
     ingress: NodeId | null,
     nowMs: number,
+    past: ReadonlySet<NodeId> = none,
   ): readonly FloodEffect<Payload>[] {
     if (flood.header.ttl < 1) {
       // A loop: the way that is searched for now ends it for the next one.
@@ -212,7 +232,7 @@ export class Flooder<Payload> {
     const effects: FloodEffect<Payload>[] = [];
     let { header } = flood;
     for (;;) {
-      const to = this.#router.next(header.target, ingress, nowMs);
+      const to = this.#router.next(header.target, ingress, nowMs, past);
       if (to !== null) {
         effects.push({ kind: 'send', to, flood: { ...flood, header } });
         return effects;
@@ -229,6 +249,28 @@ export class Flooder<Payload> {
       if (next === bound) return effects;
       header = { ...header, target: next };
     }
+  }
+
+  #isRepeated(origin: NodeId, payload: Payload, nowMs: number): boolean {
+    const print = this.#print(payload);
+    if (print === null) return false;
+    const key = `${origin}${print}`;
+    const repeated = nowMs - (this.#spreadMs.get(key) ?? Number.NEGATIVE_INFINITY) < repeatMs;
+    remember(this.#spreadMs, key, nowMs, maxRepeats);
+    if (repeated) this.counts.repeated += 1;
+    return repeated;
+  }
+
+  /** About half of the neighbours that carry, and never all. */
+  #some(): ReadonlySet<NodeId> {
+    const carriers = this.#near.sorted().filter((id) => this.#near.carries(id));
+    if (carriers.length < 2) return none;
+    const dice = this.#random64();
+    const kept = Number(dice % BigInt(carriers.length));
+    const chosen = carriers.filter(
+      (_, n) => n !== kept && ((dice >> BigInt(8 + (n % 56))) & 1n) === 1n,
+    );
+    return new Set(chosen);
   }
 
   #wait(flood: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
@@ -256,6 +298,7 @@ export class Flooder<Payload> {
   }
 }
 
+const none: ReadonlySet<NodeId> = new Set();
 const routed = (effect: RouteEffect) => ({ kind: 'route', effect }) as const;
 
 function clockwiseFrom(self: NodeId, sorted: readonly NodeId[]): readonly NodeId[] {

@@ -1,6 +1,6 @@
 /**
  * Which station is behind whom: the learning table of the switch. Owns the rules of learning, moving,
- * claiming and ageing; writes nothing itself (`switch.ts` mirrors it into the datapath). Pure: time
+ * claiming and ageing; writes nothing itself (`stations.ts` mirrors it into the datapath). Pure: time
  * and idle times are arguments.
  */
 import type { Mac, NodeId } from '../../../base/ids.ts';
@@ -64,6 +64,23 @@ export class MacTable {
     return { kind: 'learnt', moved: true };
   }
 
+  /** Whether the station was behind the node, which says that it is not any more. */
+  gone(mac: Mac, node: NodeId): boolean {
+    const place = this.find(mac);
+    if (place?.kind !== 'node' || place.node !== node) return false;
+    this.#forget((_, of) => of === mac);
+    return true;
+  }
+
+  /** Stations of the host side that `left` says so of; forgotten, so that another place may have them. */
+  releaseLocal(left: (mac: Mac) => boolean): readonly Mac[] {
+    return this.#forget(({ place }, mac) => place.kind === 'local' && left(mac));
+  }
+
+  clear(): readonly Mac[] {
+    return this.#forget(() => true);
+  }
+
   /** The stations behind a node. */
   ofNode(node: NodeId): readonly Mac[] {
     const isThere = ({ place }: Entry): boolean => place.kind === 'node' && place.node === node;
@@ -110,8 +127,8 @@ export class MacTable {
     else this.#perNode.set(place.node, count);
   }
 
-  #forget(gone: (entry: Entry) => boolean): readonly Mac[] {
-    const macs = [...this.#entries].filter(([, entry]) => gone(entry)).map(([mac]) => mac);
+  #forget(gone: (entry: Entry, mac: Mac) => boolean): readonly Mac[] {
+    const macs = [...this.#entries].filter(([mac, entry]) => gone(entry, mac)).map(([mac]) => mac);
     for (const mac of macs) {
       const entry = this.#entries.get(mac);
       if (entry !== undefined) this.#count(entry.place, -1);

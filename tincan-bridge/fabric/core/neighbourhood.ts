@@ -7,11 +7,15 @@ import { distance, lowerBound } from '../../../base/ring.ts';
 import { type Advertisement, maxAdvertised } from './ring-control.ts';
 
 /** A change is told after this long: changes come in runs. */
-export const advertiseMs = 200;
+const advertiseMs = 200;
 /** And once more, as control payloads may be lost. */
 const repeatMs = 2_000;
 /** And now and then without a change. */
 export const refreshMs = 60_000;
+
+/** A neighbour that swallows carries nothing for this long, doubling each time. */
+const distrustMs = 60_000;
+const distrustMaxMs = 3_600_000;
 
 interface Neighbour {
   readonly transit: boolean;
@@ -31,6 +35,9 @@ export class Neighbourhood {
   readonly transit: boolean;
   readonly #neighbours = new Map<NodeId, Neighbour>();
   #leaves: ReadonlySet<NodeId> = new Set();
+  /** Neighbours that were seen to swallow others' frames, and until when they carry none of ours. */
+  readonly #distrusted = new Map<NodeId, { readonly untilMs: number; readonly forMs: number }>();
+  readonly #forgiven = new Map<NodeId, number>();
   #sorted: readonly NodeId[] | null = null;
   #horizon: { ids: readonly NodeId[]; vias: ReadonlyMap<NodeId, readonly NodeId[]> } | null = null;
   #version = 0;
@@ -65,6 +72,52 @@ export class Neighbourhood {
     return this.#leaves.has(id) || this.#neighbours.get(id)?.transit === false;
   }
 
+  /** Gets its own frames, and those for others go past it: a leaf, or one that swallowed some. */
+  spreadsNothing(id: NodeId): boolean {
+    return this.isLeaf(id) || (this.isDistrusted(id) && this.#hasTrusted());
+  }
+
+  isDistrusted(id: NodeId): boolean {
+    return this.#distrusted.has(id);
+  }
+
+  /** With nobody else to carry, one that swallows some may carry the rest. */
+  #hasTrusted(): boolean {
+    for (const id of this.#neighbours.keys()) {
+      if (!this.#distrusted.has(id) && !this.isLeaf(id)) return true;
+    }
+    return false;
+  }
+
+  /** What went over the neighbour was lost, and came through over another one. */
+  distrust(id: NodeId, nowMs: number): void {
+    if (!this.#neighbours.has(id)) return;
+    const before = this.#distrusted.get(id)?.forMs ?? this.#forgiven.get(id) ?? 0;
+    const forMs = Math.min(distrustMaxMs, Math.max(distrustMs, 2 * before));
+    this.#distrusted.set(id, { untilMs: nowMs + forMs, forMs });
+    this.#changed();
+  }
+
+  /** Those whose time is over carry again; the next time it is longer. */
+  forgive(nowMs: number): void {
+    for (const [id, { untilMs, forMs }] of this.#distrusted) {
+      if (untilMs > nowMs) continue;
+      this.#distrusted.delete(id);
+      this.#forgiven.set(id, forMs);
+      this.#changed();
+    }
+  }
+
+  forgivesMs(): number | null {
+    let at: number | null = null;
+    for (const { untilMs } of this.#distrusted.values()) at = Math.min(at ?? untilMs, untilMs);
+    return at;
+  }
+
+  get distrusted(): number {
+    return this.#distrusted.size;
+  }
+
   /** A neighbour that others' frames may go over; until it says otherwise, everybody may. */
   carries(id: NodeId): boolean {
     return this.#neighbours.has(id) && !this.isLeaf(id);
@@ -85,6 +138,8 @@ export class Neighbourhood {
 
   down(id: NodeId, nowMs: number): void {
     if (!this.#neighbours.delete(id)) return;
+    this.#distrusted.delete(id);
+    this.#forgiven.delete(id);
     this.#changed();
     this.#due = [nowMs + advertiseMs, nowMs + repeatMs];
   }

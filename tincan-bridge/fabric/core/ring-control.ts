@@ -36,6 +36,8 @@ export interface Search {
   /** With the origin it names the search; random, 32 bits. */
   readonly number: number;
   readonly ttl: number;
+  /** The usual way does not work: others are wanted. */
+  readonly anew: boolean;
 }
 
 /** The answer, back along the way that the search came. */
@@ -65,8 +67,8 @@ export function encodeRingControl(control: RingControl): Uint8Array {
       return packed(head, [source, destination, reporter], null);
     }
     case 'search': {
-      const { origin, target, number, ttl } = control;
-      return packed([kinds.search, 0, ttl], [origin, target], number);
+      const { origin, target, number, ttl, anew } = control;
+      return packed([kinds.search, anew ? 1 : 0, ttl], [origin, target], number);
     }
     case 'found': {
       const { origin, target, number, hops } = control;
@@ -96,7 +98,7 @@ export function decodeRingControl(bytes: Uint8Array): RingControl | null {
       const number = numberAfter(bytes, 2);
       if (origin === undefined || target === undefined || number === null) return null;
       return kind === kinds.search
-        ? { kind: 'search', origin, target, number, ttl: small }
+        ? { kind: 'search', origin, target, number, ttl: small, anew: (flag & 1) === 1 }
         : { kind: 'found', origin, target, number, hops: small };
     }
     default:

@@ -30,18 +30,22 @@ export interface FabricOptions {
   readonly random32: Random32;
 }
 
+/** A number that is the same for the same frame; null: frames are not compared. */
+export type Print<Payload> = (payload: Payload) => number | null;
+
 export class RingFabric<Payload> {
   readonly near: Neighbourhood;
   readonly router: Router;
   readonly flooder: Flooder<Payload>;
 
-  constructor({ self, transit, random32 }: FabricOptions) {
+  constructor({ self, transit, random32 }: FabricOptions, print?: Print<Payload>) {
     this.near = new Neighbourhood(self, transit);
     this.router = new Router(this.near, random32);
     this.flooder = new Flooder(
       this.near,
       this.router,
       () => (BigInt(random32()) << 32n) | BigInt(random32()),
+      print,
     );
   }
 
@@ -102,13 +106,14 @@ export class RingFabric<Payload> {
 
   /** When `tick` has something to do; null: nothing until something comes in. */
   dueMs(nowMs: number): number | null {
-    const times = [this.near.dueMs(), this.router.dueMs()];
+    const times = [this.near.dueMs(), this.near.forgivesMs(), this.router.dueMs()];
     if (this.flooder.waiting > 0) times.push(nowMs + 1_000);
     const known = times.filter((at) => at !== null);
     return known.length === 0 ? null : Math.min(...known);
   }
 
   tick(nowMs: number): Effects<Payload> {
+    this.near.forgive(nowMs);
     const control = this.near.advertise(nowMs);
     this.flooder.tick(nowMs);
     const said = this.#routed(this.router.tick(nowMs), nowMs);

@@ -10,8 +10,10 @@
  */
 import type { NodeId } from '../../../base/ids.ts';
 import { distance } from '../../../base/ring.ts';
+import { AvoidedHops } from './avoided-hops.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
+import { remember } from './remember.ts';
 import type { DeadEnd, Found, RingControl, Search } from './ring-control.ts';
 import { type Asking, Searches } from './searches.ts';
 
@@ -20,6 +22,8 @@ export const defaultTtl = 64;
 const maxTtl = 255;
 /** A way is searched for again after this. */
 export const wayMs = 300_000;
+/** Who asks us over this neighbour hears us there, while no better way is known. */
+const hintMs = 30_000;
 /** Ways that are remembered; the oldest gives way. */
 const maxWays = 8_192;
 /** Searches of others that are remembered, so that each is answered and sent on once. */
@@ -60,6 +64,8 @@ export class Router {
   /** By origin and number: from whom each search came; null once it was answered. */
   readonly #heard = new Map<string, NodeId | null>();
   readonly #budgets = new Map<NodeId, Budget>();
+  readonly #avoided = new AvoidedHops();
+  readonly #random32: () => number;
   #deadEndBudget: Budget = fullBudget(deadEndBudget, 0);
   #version = 0;
   readonly counts = {
@@ -67,6 +73,7 @@ export class Router {
     ttlExpired: 0,
     searches: 0,
     searchesDropped: 0,
+    avoided: 0,
     deadEndsUnsaid: 0,
     strangers: 0,
   };
@@ -74,6 +81,7 @@ export class Router {
   constructor(near: Neighbourhood, random32: () => number) {
     this.#near = near;
     this.#searches = new Searches(random32);
+    this.#random32 = random32;
   }
 
   /** Grows when a way may have changed: relay entries made from earlier answers are stale. */
@@ -81,17 +89,57 @@ export class Router {
     return this.#version + this.#near.version;
   }
 
-  /** The neighbour that leads to `destination`, never `ingress`; null at a dead end. */
-  next(destination: NodeId, ingress: NodeId | null, nowMs: number): NodeId | null {
+  /**
+   * The neighbour that leads to `destination`, never `ingress`, and one of `past` only where nobody else
+   * does; null at a dead end.
+   */
+  next(
+    destination: NodeId,
+    ingress: NodeId | null,
+    nowMs: number,
+    past?: ReadonlySet<NodeId>,
+  ): NodeId | null {
     const near = this.#near;
     if (destination === near.self) return null;
     if (near.has(destination)) return destination === ingress ? null : destination;
     const way = this.#ways.get(destination);
-    if (way !== undefined && way.untilMs > nowMs) {
+    const shunned = (via: NodeId): boolean =>
+      this.#avoided.has(destination, via, nowMs) || past?.has(via) === true;
+    if (way !== undefined && way.untilMs > nowMs && !shunned(way.via)) {
       // A way that broke is not replaced by a guess: a guess might lead back onto it.
       return near.carries(way.via) && way.via !== ingress ? way.via : null;
     }
-    return this.#greedy(destination, ingress)?.via ?? null;
+    // Rather over a neighbour in doubt than not at all.
+    const good = this.#greedy(
+      destination,
+      ingress,
+      (via) => shunned(via) || near.isDistrusted(via),
+    );
+    return (good ?? this.#greedy(destination, ingress))?.via ?? null;
+  }
+
+  /**
+   * Nothing came back over the way to `destination`: another neighbour is taken from now on. With none
+   * left that is not in doubt, all but this one have another chance. Returns the neighbour.
+   */
+  avoid(destination: NodeId, nowMs: number): NodeId | null {
+    const via = this.next(destination, null, nowMs);
+    if (via === null || via === destination) return null;
+    const carriers = this.#near.sorted().filter((id) => this.#near.carries(id));
+    this.#avoided.add(destination, via, carriers, nowMs);
+    if (this.#ways.get(destination)?.via === via) this.#ways.delete(destination);
+    this.counts.avoided += 1;
+    this.#version += 1;
+    return via;
+  }
+
+  /** Something of `source` came over a neighbour: as long as no way holds, the answer goes back there. */
+  hint(source: NodeId, via: NodeId, nowMs: number): void {
+    const avoided = this.#avoided.has(source, via, nowMs);
+    if (avoided || source === via || this.#near.has(source) || !this.#near.carries(via)) return;
+    if (this.next(source, null, nowMs) === via) return;
+    remember(this.#ways, source, { via, hops: 0, untilMs: nowMs + hintMs }, maxWays);
+    this.#version += 1;
   }
 
   /** The same from here, with the reason. */
@@ -141,10 +189,13 @@ export class Router {
     return { via: null, ttl: 0, effects };
   }
 
-  /** Begins a search, unless one is under way or failed just now. */
-  search(target: NodeId, nowMs: number): readonly RouteEffect[] {
-    const asking = this.#searches.begin(target, nowMs);
-    return asking === null ? [] : this.#ask(asking);
+  /**
+   * Begins a search, unless one is under way or failed just now. `anew`: for another way than those
+   * that the nodes would take by themselves.
+   */
+  search(target: NodeId, nowMs: number, anew = false): readonly RouteEffect[] {
+    const asking = this.#searches.begin(target, nowMs, anew);
+    return asking === null ? [] : this.#ask(asking, nowMs);
   }
 
   isSearching(target: NodeId): boolean {
@@ -183,7 +234,7 @@ export class Router {
   tick(nowMs: number): readonly RouteEffect[] {
     const { asking, lost } = this.#searches.tick(nowMs);
     return [
-      ...asking.flatMap((each) => this.#ask(each)),
+      ...asking.flatMap((each) => this.#ask(each, nowMs)),
       ...lost.map((target) => ({ kind: 'lost', target }) as const),
     ];
   }
@@ -196,30 +247,37 @@ export class Router {
   #greedy(
     destination: NodeId,
     ingress: NodeId | null,
+    shunned: (via: NodeId) => boolean = () => false,
   ): { readonly id: NodeId; readonly via: NodeId } | null {
     const near = this.#near;
     const own = distance(near.self, destination);
     for (const { id, vias } of near.towards(destination)) {
       if (distance(id, destination) >= own) return null;
       if (id !== destination && near.isLeaf(id)) continue;
-      for (const via of vias) if (via !== ingress && near.carries(via)) return { id, via };
+      const via = vias.find((each) => each !== ingress && near.carries(each) && !shunned(each));
+      if (via !== undefined) return { id, via };
     }
     return null;
   }
 
-  #ask({ target, number, ttl }: Asking): readonly RouteEffect[] {
+  #ask({ target, number, ttl, anew }: Asking, nowMs: number): readonly RouteEffect[] {
     this.counts.searches += 1;
-    const control: Search = { kind: 'search', origin: this.#near.self, target, number, ttl };
-    return this.#spread(control, null);
+    const origin = this.#near.self;
+    const control: Search = { kind: 'search', origin, target, number, ttl, anew };
+    return this.#spread(control, null, (id) => this.#avoided.has(target, id, nowMs));
   }
 
-  /** To the target if it is a neighbour, else to all who may carry it. */
-  #spread(control: Search, from: NodeId | null): readonly RouteEffect[] {
+  /** To the target if it is a neighbour, else to all who may carry it; to those shunned if nobody else. */
+  #spread(
+    control: Search,
+    from: NodeId | null,
+    shunned: (id: NodeId) => boolean,
+  ): readonly RouteEffect[] {
     const near = this.#near;
     const to = near.has(control.target) ? [control.target] : near.sorted();
-    return to
-      .filter((id) => id !== from && (id === control.target || near.carries(id)))
-      .map((id) => ({ kind: 'send', to: id, control }) as const);
+    const all = to.filter((id) => id !== from && (id === control.target || near.carries(id)));
+    const good = all.filter((id) => !shunned(id));
+    return (good.length > 0 ? good : all).map((id) => ({ kind: 'send', to: id, control }) as const);
   }
 
   #heardSearch(from: NodeId, search: Search, nowMs: number): readonly RouteEffect[] {
@@ -242,13 +300,21 @@ export class Router {
       ];
     }
     if (ttl <= 1 || !this.#near.transit) return [];
-    return this.#spread({ ...search, ttl: ttl - 1 }, from);
+    // For another way every second node or so leaves its own one out: which of them is the bad one,
+    // nobody can see, and the next search throws the dice again.
+    const usual =
+      search.anew && (this.#random32() & 1) === 1 ? this.next(target, from, nowMs) : null;
+    return this.#spread({ ...search, ttl: ttl - 1 }, from, (id) => id === usual);
   }
 
   #heardFound(from: NodeId, found: Found, nowMs: number): readonly RouteEffect[] {
     const { origin, target, number } = found;
     const hops = Math.min(maxTtl, found.hops + 1);
     if (origin === this.#near.self) {
+      // From one over whom nothing came through: it may say so again, others may be slower.
+      const avoided = (id: NodeId): boolean => this.#avoided.has(target, id, nowMs);
+      const others = this.#near.sorted().some((id) => this.#near.carries(id) && !avoided(id));
+      if (avoided(from) && others) return [];
       if (!this.#searches.end(target, number)) return [];
       this.#learn(target, from, hops, nowMs);
       return [{ kind: 'found', target }];
@@ -286,11 +352,4 @@ export class Router {
     remember(this.#ways, target, { via, hops, untilMs: nowMs + wayMs }, maxWays);
     this.#version += 1;
   }
-}
-
-function remember<K, V>(map: Map<K, V>, key: K, value: V, max: number): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > max && oldest !== undefined) map.delete(oldest);
 }

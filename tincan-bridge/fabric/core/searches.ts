@@ -20,6 +20,7 @@ const maxPauseMs = 30_000;
 interface Search {
   readonly number: number;
   readonly attempt: number;
+  readonly anew: boolean;
   readonly untilMs: number;
 }
 
@@ -27,6 +28,7 @@ export interface Asking {
   readonly target: NodeId;
   readonly number: number;
   readonly ttl: number;
+  readonly anew: boolean;
 }
 
 export class Searches {
@@ -43,10 +45,10 @@ export class Searches {
   }
 
   /** What to ask, or null: under way already, failed just now, or too many. */
-  begin(target: NodeId, nowMs: number): Asking | null {
+  begin(target: NodeId, nowMs: number, anew: boolean): Asking | null {
     if (this.#under.has(target) || this.#under.size >= maxSearches) return null;
     if ((this.#failed.get(target)?.untilMs ?? 0) > nowMs) return null;
-    return this.#ask(target, 0, nowMs);
+    return this.#ask(target, 0, nowMs, anew);
   }
 
   /** Whether the answer is to the search that is under way; it is over then. */
@@ -68,7 +70,7 @@ export class Searches {
     const lost: NodeId[] = [];
     for (const [target, search] of [...this.#under]) {
       if (search.untilMs > nowMs) continue;
-      const next = this.#ask(target, search.attempt + 1, nowMs);
+      const next = this.#ask(target, search.attempt + 1, nowMs, search.anew);
       if (next !== null) asking.push(next);
       else lost.push(target);
     }
@@ -81,7 +83,7 @@ export class Searches {
     return at;
   }
 
-  #ask(target: NodeId, attempt: number, nowMs: number): Asking | null {
+  #ask(target: NodeId, attempt: number, nowMs: number, anew: boolean): Asking | null {
     const reach = tries[attempt];
     if (reach === undefined) {
       this.#under.delete(target);
@@ -89,8 +91,8 @@ export class Searches {
       return null;
     }
     const number = this.#random32();
-    this.#under.set(target, { number, attempt, untilMs: nowMs + reach.waitMs });
-    return { target, number, ttl: reach.ttl };
+    this.#under.set(target, { number, attempt, anew, untilMs: nowMs + reach.waitMs });
+    return { target, number, ttl: reach.ttl, anew };
   }
 
   #fail(target: NodeId, nowMs: number): void {

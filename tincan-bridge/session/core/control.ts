@@ -20,6 +20,8 @@ export type Control =
   | { readonly kind: 'rekey'; readonly nonce: bigint; readonly datagram: Uint8Array }
   /** A ping of a sender that sends over the ring: a peer that does not yet had better. */
   | { readonly kind: 'ring-ping'; readonly nonce: bigint }
+  /** The same of a sender that hears nothing: what the peer sends over the ring does not come through. */
+  | { readonly kind: 'deaf-ping'; readonly nonce: bigint }
   /** Part `index` of `count` of a message of the peer's controller; the nonce names the message. */
   | {
       readonly kind: 'message';
@@ -43,6 +45,7 @@ const kinds = {
   message: 7,
   received: 8,
   traced: 9,
+  'deaf-ping': 10,
 } as const;
 /** Nodes that an answer to a trace names. */
 export const maxTraced = 60;
@@ -103,6 +106,8 @@ export function decodeControl(bytes: Uint8Array): Control | null {
       return { kind: 'rekey', nonce, datagram: bytes.slice(controlBytes) };
     case kinds['ring-ping']:
       return { kind: 'ring-ping', nonce };
+    case kinds['deaf-ping']:
+      return { kind: 'deaf-ping', nonce };
     case kinds.message: {
       const [index = 0, count = 0] = bytes.subarray(controlBytes);
       if (index >= count) return null;

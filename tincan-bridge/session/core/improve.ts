@@ -1,6 +1,6 @@
 /**
  * When a relayed session seeks a direct path next. Owns that timer's effect; the attempt itself is
- * begun by `session.ts`.
+ * begun by `attempt.ts`.
  */
 import { improveMs } from './backoff.ts';
 import type { Effect, Moment } from './session-state.ts';

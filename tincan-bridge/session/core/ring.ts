@@ -3,7 +3,7 @@
  * link that moves to the ring when its own path fails or is not wanted any more. Owns these transitions
  * of the session machine; `session.ts` calls them. Which way leads to the peer, the fabric says.
  *
- * The handshake is the one of `replacement.ts`: only the DTLS client begins it, the other side asks it
+ * The handshake is the one of `rekey.ts`: only the DTLS client begins it, the other side asks it
  * to, so two ends that begin at once make the same one. The source of an envelope is a claim of the
  * members between: what may be begun on its word is spaced, and never replaces a peer that is there.
  */
@@ -11,7 +11,8 @@ import type { SessionNonce } from '../../../base/ids.ts';
 import { stay, step } from '../../../base/machine.ts';
 import { improveLater } from './improve.ts';
 import { abandon } from './negotiation.ts';
-import { addStandby, goOnline, startHandshake, withoutStandby } from './replacement.ts';
+import { startHandshake } from './rekey.ts';
+import { addStandby, goOnline, withoutStandby } from './replacement.ts';
 import type { Effect, Moment, SessionState, SessionStep } from './session-state.ts';
 import {
   offeredMs,

@@ -1,6 +1,6 @@
 /**
  * State, inputs and effects of the machine of one peer session. Owns the shapes and the diagram;
- * `session.ts` holds the transitions.
+ * `session.ts` leads to the transitions.
  *
  * What is being built (`setup`), and beside it what is in use (`link`):
  *

@@ -126,5 +126,17 @@ export const ringKeepMs = 60_000;
 /** A description that came before the link was wanted here: as long as its attempt may live. */
 export const earlyMs = 30_000;
 
-/** While a path is in doubt a way over the ring is searched for this often; a search reaches far in 2 s. */
+/**
+ * While a path is in doubt a way over the ring is searched for this often; a search reaches far in 2 s.
+ * One over the ring over which nothing came back for so long is left for another.
+ */
 export const seekAgainMs = 3_000;
+
+/**
+ * A way over the ring is left only after it was tried for this long: some round trips, and two ticks of
+ * a peer that says that it hears nothing until it says so no more.
+ */
+export const unheardMs = 1_500;
+
+/** Who hears nothing says so for two ticks before it leaves its own way. */
+export const tellMs = 900;

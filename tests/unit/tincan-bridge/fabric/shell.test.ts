@@ -1,5 +1,5 @@
 /**
- * The small parts of the fabric's shell: frames that wait, relay entries, traces.
+ * The small parts of the fabric's shell: frames that wait, online nodes, relay entries, traces.
  */
 import { strict as assert } from 'node:assert';
 import { NodeId } from '../../../../base/ids.ts';
@@ -9,6 +9,7 @@ import {
   maxTraceHops,
   passTrace,
 } from '../../../../tincan-bridge/fabric/core/trace.ts';
+import { OnlineNodes } from '../../../../tincan-bridge/fabric/online-nodes.ts';
 import { RelayTable } from '../../../../tincan-bridge/fabric/relay-table.ts';
 import { WaitingFrames } from '../../../../tincan-bridge/fabric/waiting-frames.ts';
 import { suite } from '../../../support/harness.ts';
@@ -39,6 +40,21 @@ test('of one node and of all together only so much waits', () => {
     for (let n = 0; n < 5; n += 1) if (waiting.add(id(node), frame(65_000), 0)) bytes += 65_000;
   }
   assert.ok(bytes > 3_500_000 && bytes <= 4_194_304, `${bytes}`);
+});
+
+test('new keys take a node over, and the MTU counts on a passing size only when it has settled', () => {
+  const online = new OnlineNodes();
+  assert.equal(online.used(3, id(1), 1_400, true), undefined);
+  assert.equal(online.used(3, id(1), 1_300, false), 3);
+  assert.deepEqual(online.settledBytes(), [1_400]);
+  assert.equal(online.used(4, id(1), 1_200, false), 3);
+  assert.deepEqual(online.sessionWith(id(1)), { number: 4, maxFrameBytes: 1_200 });
+  assert.deepEqual(online.settledBytes(), [1_400]);
+  assert.equal(online.nodeOf(3), undefined);
+  // The old association ends: nobody's current one.
+  assert.equal(online.removed(3), null);
+  assert.equal(online.removed(4), id(1));
+  assert.equal(online.sessionWith(id(1)), null);
 });
 
 test('a relay entry stands until it does not hold, and there is an end to their number', () => {

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import type { NodeId } from '../../../../../base/ids.ts';
+import { avoidMs } from '../../../../../tincan-bridge/fabric/core/avoided-hops.ts';
 import { maxWaiting, waitingMs } from '../../../../../tincan-bridge/fabric/core/flood.ts';
 import type { FloodHeader } from '../../../../../tincan-bridge/fabric/core/flood-codec.ts';
 import { refreshMs } from '../../../../../tincan-bridge/fabric/core/neighbourhood.ts';
@@ -104,6 +105,7 @@ test('a search is sent on once, answered once, and not brought without end by on
     target: at(ids, 18),
     number: 5,
     ttl: 4,
+    anew: false,
   } as const;
   assert.equal(fabric.control(at(ids, 1), search, 0).length, 2);
   assert.equal(fabric.control(at(ids, 2), search, 0).length, 0);
@@ -226,4 +228,76 @@ test('the own neighbours are told soon, once more, and then each minute; never m
     assert.equal(effect.control.neighbours.length, 64);
   }
   assert.deepEqual(told, [200, 2_000, 2_000 + refreshMs, 2_000 + 2 * refreshMs]);
+});
+
+test('a neighbour over whom nothing comes back is left for another, for that destination', () => {
+  const { fabric, ids } = fabricOf(20);
+  const [left, right, target] = [at(ids, 1), at(ids, 2), at(ids, 10)];
+  for (const via of [left, right]) {
+    fabric.linkUp(via, 0);
+    fabric.control(
+      via,
+      { kind: 'neighbours', transit: true, neighbours: [target, at(ids, 12)] },
+      0,
+    );
+  }
+  const { router } = fabric;
+  assert.equal(router.next(target, null, 0), left);
+  assert.equal(router.avoid(target, 0), left);
+  assert.equal(router.next(target, null, 0), right);
+  assert.equal(router.next(at(ids, 12), null, 0), left, 'others go on over it');
+  const [first] = router.search(target, 0, true);
+  assert.ok(first?.kind === 'send' && first.to === right, 'it is not asked either');
+  assert.ok(first.control.kind === 'search' && first.control.anew);
+  const { number } = first.control;
+  const found = { kind: 'found', origin: at(ids, 0), target, number, hops: 0 } as const;
+  assert.deepEqual(kinds(fabric.control(left, found, 0)), [], 'nor believed');
+  assert.deepEqual(kinds(fabric.control(right, found, 0)), ['way']);
+  // With none left that is not in doubt, the first has another chance, and its time passes.
+  assert.equal(router.avoid(target, 1), right);
+  assert.equal(router.next(target, null, 1), left);
+  assert.equal(router.avoid(target, 2), left);
+  assert.equal(router.next(target, null, 2), right);
+  assert.equal(router.next(target, null, 2 + avoidMs), left);
+});
+
+test('a neighbour that swallows spreads no broadcast, as long as there is another', () => {
+  const { fabric, ids } = fabricOf(20);
+  const [bad, good, far] = [at(ids, 3), at(ids, 12), at(ids, 8)];
+  fabric.linkUp(bad, 0);
+  const boundTo = (id: NodeId): readonly NodeId[] =>
+    fabric
+      .broadcast('x', 0)
+      .flatMap((effect) =>
+        effect.kind === 'flood' && effect.flood.header.target === id
+          ? [effect.flood.header.bound]
+          : [],
+      );
+  fabric.near.distrust(bad, 0);
+  assert.deepEqual(boundTo(bad), [at(ids, 0)], 'nobody else is there');
+  fabric.linkUp(good, 0);
+  fabric.control(good, { kind: 'neighbours', transit: true, neighbours: [at(ids, 4), far] }, 0);
+  const [own] = boundTo(bad);
+  assert.ok(own !== undefined && own !== good, 'its own copy alone');
+  assert.equal(fabric.dueMs(0), 200, 'its own list is told first');
+  fabric.tick(60_000);
+  assert.deepEqual(boundTo(bad), [good]);
+  assert.equal(fabric.near.isDistrusted(bad), false, 'a minute later it may again');
+});
+
+test('who asks over a neighbour is answered there, unless that one is in doubt', () => {
+  const { fabric, ids } = fabricOf(20);
+  const [left, right, target] = [at(ids, 1), at(ids, 2), at(ids, 10)];
+  for (const via of [left, right]) {
+    fabric.linkUp(via, 0);
+    fabric.control(via, { kind: 'neighbours', transit: true, neighbours: [target] }, 0);
+  }
+  const { router } = fabric;
+  router.hint(target, right, 0);
+  assert.equal(router.next(target, null, 0), right);
+  assert.equal(router.next(target, null, 30_000), left, 'not for long');
+  router.hint(target, right, 30_000);
+  router.avoid(target, 30_000);
+  router.hint(target, right, 30_001);
+  assert.equal(router.next(target, null, 30_001), left);
 });

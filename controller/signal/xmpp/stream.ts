@@ -1,7 +1,7 @@
 /**
- * One XMPP stream: connect, TLS, login, bind, then stanzas both ways until it ends. The only
- * importer of xmpp.js, whose connection and parser it uses; the negotiation is ours, as the
- * library's goes on without TLS, does not check who the server is after login, and retries by
+ * One XMPP stream: connect, TLS, login, bind, then stanzas both ways until it ends. By xmpp.js's
+ * connection and parser, which this folder alone imports; the negotiation is ours,
+ * as the library's goes on without TLS, does not check who the server is after login, and retries by
  * itself. Never logs in without verified TLS, never reconnects.
  *
  * Without XEP-0198: resuming keeps a node that died visible to the others for the server's
@@ -10,14 +10,10 @@
 import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
-import type { ConnectionOptions } from 'node:tls';
-import { Client, type XmlElement, xml } from '@xmpp/client-core';
-import TcpTransport from '@xmpp/tcp/lib/Connection.js';
-import TlsTransport from '@xmpp/tls/lib/Connection.js';
+import { Client, type XmlElement } from '@xmpp/client-core';
 import TlsSocket from '@xmpp/tls/lib/Socket.js';
-import { EvioError, messageOf } from '../../base/errors.ts';
-import type { Secret } from '../../base/secret.ts';
-import { type Jid, parseJid } from './core/jid.ts';
+import { EvioError, messageOf } from '../../../base/errors.ts';
+import { type Jid, parseJid } from '../core/jid.ts';
 import {
   attributeOf,
   childOf,
@@ -26,11 +22,14 @@ import {
   element,
   errorTextOf,
   type Stanza,
-} from './core/stanza.ts';
-import { translateNetworkError } from './network-errors.ts';
-import { PendingRequests, StanzaError } from './pending-requests.ts';
-import { authenticate } from './sasl.ts';
-import { tlsOptions } from './tls-options.ts';
+} from '../core/stanza.ts';
+import { translateNetworkError } from '../network-errors.ts';
+import { PendingRequests, StanzaError } from '../pending-requests.ts';
+import { authenticate } from '../sasl.ts';
+import type { StreamEnds, StreamHandlers, StreamOptions, XmppStream } from './contract.ts';
+import { LoginElements } from './login-elements.ts';
+import { directTransport, tcpTransport, tlsOptionsOf } from './transports.ts';
+import { fromXml, isXml, toXml } from './xml.ts';
 
 const streamNamespace = 'http://etherx.jabber.org/streams';
 const tlsNamespace = 'urn:ietf:params:xml:ns:xmpp-tls';
@@ -40,56 +39,8 @@ const bindNamespace = 'urn:ietf:params:xml:ns:xmpp-bind';
 const maxStanzaBytes = 1 << 20;
 /** Before login nobody needs more. */
 const maxLoginStanzaBytes = 1 << 16;
-/** Elements that wait during login: the server speaks when asked. */
-const maxLoginElements = 32;
-/** Deeper trees are cut: nothing we read is. */
-const maxDepth = 8;
 /** Unsent bytes after which the stream counts as broken. */
 const maxUnsentBytes = 4 << 20;
-export interface StreamOptions {
-  readonly account: Jid;
-  readonly resource: string;
-  readonly host: string;
-  readonly port: number;
-  readonly tls: 'starttls' | 'direct';
-  readonly password: Secret | null;
-  readonly clientCertificate: { readonly certificate: string; readonly key: Secret } | null;
-  /** CA certificates to trust instead of the system's. */
-  readonly caPem: string | null;
-  /** Until the TCP connection stands. */
-  readonly connectTimeoutMs: number;
-  /** From then until the resource is bound. */
-  readonly loginTimeoutMs: number;
-}
-
-export interface StreamHandlers {
-  /** Every stanza but the answers to requests. */
-  stanza(stanza: Stanza): void;
-  /** Called once when the stream is over, unless `close` ended it. */
-  ended(error: EvioError): void;
-}
-
-export interface StreamEnds {
-  readonly local: string;
-  readonly remote: string;
-  readonly remotePort: number;
-}
-
-/** A stream that is logged in. */
-export interface XmppStream {
-  /** Our full JID. */
-  readonly address: Jid;
-  /** The ends of its connection, null when it is broken. */
-  readonly ends: StreamEnds | null;
-  /** Queues a stanza; one that cannot be sent ends the stream. */
-  send(stanza: Stanza): void;
-  /** Sends an iq and resolves with its result; rejects on an error answer and after the deadline. */
-  request(iq: Stanza, timeoutMs: number): Promise<Stanza>;
-  /** Ends the stream by force; `ended` is told why. */
-  abandon(why: string): void;
-  /** Ends the stream in order, by force after a second. Idempotent. */
-  close(): Promise<void>;
-}
 
 /** Opens a stream. Rejects with a `signal.*` error; the signal aborts at any point. */
 export async function openStream(
@@ -121,9 +72,7 @@ class Stream extends Client implements XmppStream {
   #decoder = new StringDecoder('utf8');
   #bytes = 0;
   #maxBytes = maxLoginStanzaBytes;
-  /** Elements during login, in order. */
-  #elements: Stanza[] = [];
-  #wake: (() => void) | null = null;
+  readonly #elements = new LoginElements();
   #error: EvioError | null = null;
   #closing: Promise<void> | null = null;
   readonly #requests = new PendingRequests();
@@ -183,7 +132,7 @@ class Stream extends Client implements XmppStream {
     this._detachParser();
     // The library's own waits end by this event; our listener is the one that is here already.
     this.emit('error', this.#error);
-    this.#wake?.();
+    this.#elements.wake();
     this.#requests.fail(this.#error);
     if (this.#closing === null) this.#handlers?.ended(this.#error);
     return this.#error;
@@ -253,10 +202,9 @@ class Stream extends Client implements XmppStream {
       this.fail(ended(`the server said ${conditionOf(stanza)}${text === '' ? '' : `: ${text}`}`));
     } else if (!this.#answers(stanza)) {
       if (this.#handlers !== null) this.#handlers.stanza(stanza);
-      else if (this.#elements.length < maxLoginElements) {
-        this.#elements.push(stanza);
-        this.#wake?.();
-      } else this.fail(ended('the server sent too much before login'));
+      else if (!this.#elements.add(stanza)) {
+        this.fail(ended('the server sent too much before login'));
+      }
     }
   }
 
@@ -290,7 +238,7 @@ class Stream extends Client implements XmppStream {
     this._detachSocket();
     this._attachSocket(secure);
     // Whatever came in clear text beside the answer was not the server's (RFC 6120 5.4.3.3).
-    this.#elements = [];
+    this.#elements.clear();
     this.#decoder = new StringDecoder('utf8');
     this.#bytes = 0;
     return this.#features(this.restart());
@@ -324,15 +272,8 @@ class Stream extends Client implements XmppStream {
     throw ended(`the server sent <${features.name.slice(0, 40)}> instead of its features`);
   }
 
-  async #next(): Promise<Stanza> {
-    for (;;) {
-      if (this.#error !== null) throw this.#error;
-      const first = this.#elements.shift();
-      if (first !== undefined) return first;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
+  #next(): Promise<Stanza> {
+    return this.#elements.next(() => this.#error);
   }
 
   /** Runs a step of the login; it ends by its deadline, or as soon as the stream has failed. */
@@ -371,55 +312,6 @@ class Stream extends Client implements XmppStream {
     const socket = this.socket instanceof TlsSocket ? this.socket.socket : this.socket;
     return socket instanceof Socket ? socket : null;
   }
-}
-
-/** The library asks transports for the parameters of their sockets by their prototype. */
-function tcpTransport({ host, port }: StreamOptions): unknown {
-  return class extends TcpTransport {
-    override socketParameters(): object {
-      return { host, port };
-    }
-  };
-}
-
-function directTransport(options: StreamOptions): unknown {
-  const { host, port } = options;
-  const parameters = { ...tlsOptionsOf(options), host, port, ALPNProtocols: ['xmpp-client'] };
-  return class extends TlsTransport {
-    override socketParameters(): object {
-      return parameters; // ALPN by XEP-0368
-    }
-  };
-}
-
-const tlsOptionsOf = ({ account, caPem, clientCertificate }: StreamOptions): ConnectionOptions =>
-  tlsOptions({ domain: account.domain, caPem, clientCertificate });
-
-const isXml = (stanza: XmlElement | Stanza): stanza is XmlElement => 'getName' in stanza;
-
-function toXml(stanza: Stanza, parentNamespace = clientNamespace): XmlElement {
-  const attributes = Object.fromEntries(stanza.attributes);
-  const own = stanza.namespace === parentNamespace ? {} : { xmlns: stanza.namespace };
-  return xml(
-    stanza.name,
-    { ...own, ...attributes },
-    ...stanza.children.map((c) => toXml(c, stanza.namespace)),
-    ...(stanza.text === '' ? [] : [stanza.text]),
-  );
-}
-
-function fromXml(source: XmlElement, depth: number): Stanza {
-  const children: Stanza[] = [];
-  let text = '';
-  for (const child of source.children) {
-    if (typeof child === 'string') text += child;
-    else if (depth < maxDepth) children.push(fromXml(child, depth + 1));
-  }
-  const attributes = new Map<string, string>();
-  for (const [name, value] of Object.entries(source.attrs)) {
-    if (typeof value === 'string') attributes.set(name, value);
-  }
-  return { name: source.getName(), namespace: source.getNS() ?? '', attributes, children, text };
 }
 
 const ended = (why: string): EvioError => new EvioError('signal.disconnected', why);

@@ -1,5 +1,5 @@
 /**
- * Types of the parts of xmpp.js 0.14 that `xmpp.ts` uses; the packages have none of their own. Only
+ * Types of the parts of xmpp.js 0.14 that this folder uses; the packages have none of their own. Only
  * what is used is declared.
  */
 declare module '@xmpp/client-core' {
