@@ -109,10 +109,12 @@ export class HostSide {
   /** Forgets stations that the host side does not have any more: another place may have them. */
   #release(): void {
     const { datapath, table, hostStations } = this.#deps;
-    const owned = hostStations?.owned() ?? null;
+    const owned = hostStations?.owned();
     const isIdle = (mac: Mac): boolean =>
       (datapath.stationIdleMs(mac) ?? localIdleMs) >= localIdleMs;
-    const released = table.releaseLocal((mac) => (owned === null ? isIdle(mac) : !owned.has(mac)));
+    const released = table.releaseLocal(
+      (mac) => owned?.macs.has(mac) !== true && (owned?.complete === true || isIdle(mac)),
+    );
     for (const mac of released) datapath.removeStation(mac);
     this.counts.released += released.length;
   }
