@@ -110,11 +110,11 @@ export class HostSide {
   /** Forgets stations that the host side does not have any more: another place may have them. */
   #release(): void {
     const { datapath, stations, hostStations } = this.#deps;
-    const owned = hostStations?.owned() ?? null;
+    const owned = hostStations?.owned();
     const isIdle = (mac: Mac): boolean =>
       (datapath.stationIdleMs(mac) ?? localIdleMs) >= localIdleMs;
-    this.counts.released += stations.releaseLocal((mac) =>
-      owned === null ? isIdle(mac) : !owned.has(mac),
+    this.counts.released += stations.releaseLocal(
+      (mac) => owned?.macs.has(mac) !== true && (owned?.complete === true || isIdle(mac)),
     );
   }
 

@@ -6,9 +6,15 @@ import { readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path';
 import { Mac, macFromBytes } from '../../base/ids.ts';
 
+/** `complete`: it has no others. */
+export interface OwnedStations {
+  readonly macs: ReadonlySet<Mac>;
+  readonly complete: boolean;
+}
+
 export interface HostStations {
-  /** Null: nobody can be asked (an Open vSwitch bridge, a sandbox without sysfs). */
-  readonly owned: () => ReadonlySet<Mac> | null;
+  /** Not complete where nobody can be asked: Open vSwitch, a macvlan, a sandbox without sysfs. */
+  readonly owned: () => OwnedStations;
   /** What the bridge learnt on the TAP's port is forgotten; without a bridge, or rights, nothing. */
   readonly forgetLearnt: () => void;
 }
@@ -31,9 +37,10 @@ export function hostStationsOf(tap: string): HostStations {
   return {
     owned: () => {
       try {
-        return existing(`${net}/${tap}/brport`) ? bridged(tap) : alone(tap);
+        if (existing(`${net}/${tap}/brport`)) return { macs: bridged(tap), complete: true };
+        return { macs: new Set([addressOf(tap)]), complete: false };
       } catch {
-        return null; // the device is on its way in or out, or we may not read: idle times decide
+        return { macs: new Set(), complete: false }; // on its way in or out, or we may not read
       }
     },
     forgetLearnt: () => {
@@ -79,10 +86,6 @@ function patchesOf(bridge: string, tap: string): ReadonlyArray<{ inner: string; 
     return outer !== undefined && peerOf(outer) === indexOf(inner) ? [{ inner, outer }] : [];
   });
 }
-
-/** Its own address; null where something else than a Linux bridge stands behind it. */
-const alone = (tap: string): ReadonlySet<Mac> | null =>
-  existing(`${net}/${tap}/master`) ? null : new Set([addressOf(tap)]);
 
 const bridgeOf = (port: string): string => basename(realpathSync(`${net}/${port}/brport/bridge`));
 const text = (device: string, file: string): string =>
