@@ -89,9 +89,15 @@ test('with a relay every pair is linked within 5 s, directly where theory says s
     for (const [other, peer] of nodes.entries()) {
       const pair = `${kinds[other]} × ${kind}`;
       const want = expected(kinds[other] ?? 'open', kind);
-      const { path, nodeId, pathNote } = await node.waitUp(peer.name, 20_000);
+      const first = await node.waitUp(peer.name, 20_000);
+      const took = linkMs(node, first.nodeId);
+      // Where checks come late the relay may be first: the better path has to follow in time.
+      const isRelayed = first.path?.kind === 'turn';
+      const { path, pathNote } =
+        isRelayed && want === 'direct'
+          ? await node.waitUp(peer.name, limitMs, /^direct/).catch(() => first)
+          : first;
       const found = path?.kind === 'turn' ? 'relayed' : 'direct';
-      const took = linkMs(node, nodeId);
       times.push(took);
       process.stdout.write(`${pair}: ${path?.kind} after ${took} ms\n`);
       if (found !== want) problems.push(`${pair} is ${path?.kind} instead of ${want}`);

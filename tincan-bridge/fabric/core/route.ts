@@ -103,19 +103,19 @@ export class Router {
     if (destination === near.self) return null;
     if (near.has(destination)) return destination === ingress ? null : destination;
     const way = this.#ways.get(destination);
+    const found = way !== undefined && way.untilMs > nowMs ? way.via : null;
+    const usable = found !== null && near.carries(found) && found !== ingress ? found : null;
     const shunned = (via: NodeId): boolean =>
       this.#avoided.has(destination, via, nowMs) || past?.has(via) === true;
-    if (way !== undefined && way.untilMs > nowMs && !shunned(way.via)) {
-      // A way that broke is not replaced by a guess: a guess might lead back onto it.
-      return near.carries(way.via) && way.via !== ingress ? way.via : null;
-    }
-    // Rather over a neighbour in doubt than not at all.
+    // A way that broke is not replaced by a guess: a guess might lead back onto it.
+    if (found !== null && !shunned(found)) return usable;
     const good = this.#greedy(
       destination,
       ingress,
       (via) => shunned(via) || near.isDistrusted(via),
     );
-    return (good ?? this.#greedy(destination, ingress))?.via ?? null;
+    // Rather over a neighbour in doubt than not at all; first as the last search has found it.
+    return good?.via ?? usable ?? this.#greedy(destination, ingress)?.via ?? null;
   }
 
   /**

@@ -261,6 +261,27 @@ test('a neighbour over whom nothing comes back is left for another, for that des
   assert.equal(router.next(target, null, 2 + avoidMs), left);
 });
 
+test('the only neighbour, in doubt, is taken again where another search has found a way over it', () => {
+  const { fabric, ids } = fabricOf(20);
+  const { router } = fabric;
+  // Farther from the target than this node is: only a search leads over it.
+  const [only, target] = [at(ids, 10), at(ids, 2)];
+  fabric.linkUp(only, 0);
+  const search = (): void => {
+    const [asked] = router.search(target, 0, true);
+    assert.ok(asked?.kind === 'send' && asked.to === only && asked.control.kind === 'search');
+    const { number } = asked.control;
+    const found = { kind: 'found', origin: at(ids, 0), target, number, hops: 1 } as const;
+    assert.deepEqual(kinds(fabric.control(only, found, 0)), ['way']);
+    assert.equal(router.next(target, null, 0), only);
+  };
+  assert.equal(router.next(target, null, 0), null);
+  search();
+  assert.equal(router.avoid(target, 0), only);
+  assert.equal(router.next(target, null, 0), null);
+  search();
+});
+
 test('a neighbour that swallows spreads no broadcast, as long as there is another', () => {
   const { fabric, ids } = fabricOf(20);
   const [bad, good, far] = [at(ids, 3), at(ids, 12), at(ids, 8)];
