@@ -101,7 +101,7 @@ export const defaultPolicy: SignalPolicy = {
   loginTimeoutMs: 20_000,
   requestTimeoutMs: 20_000,
   pingEveryMs: 30_000,
-  pingDeadlineMs: 10_000,
+  pingDeadlineMs: 20_000,
   judgeEveryMs: 10_000,
   settleMs: 10_000,
   hurriedPingMs: 1_000,

@@ -3,6 +3,7 @@
  * whom not to search for again so soon. Owns the numbers and the bounds; sends nothing itself.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import { type Budget, fullBudget, spend } from './budget.ts';
 
 /** Each try reaches further; the last one everybody: ttl is a byte. */
 const tries = [
@@ -12,6 +13,11 @@ const tries = [
 ] as const;
 /** Under way at once; beyond, a dead end stays one until there is room. */
 const maxSearches = 64;
+/**
+ * Begun here. A search reaches every node: where a server and half the members are away, all of the
+ * others look for all of them, and what that costs grows with the third power of the members.
+ */
+const beginBudget = { perSecond: 2, burst: 64 } as const;
 /** Targets that are remembered as not found; the oldest gives way. */
 const maxFailed = 4_096;
 const firstPauseMs = 1_000;
@@ -35,6 +41,7 @@ export class Searches {
   readonly #under = new Map<NodeId, Search>();
   readonly #failed = new Map<NodeId, { readonly pauseMs: number; readonly untilMs: number }>();
   readonly #random32: () => number;
+  #budget: Budget = fullBudget(beginBudget, 0);
 
   constructor(random32: () => number) {
     this.#random32 = random32;
@@ -44,11 +51,13 @@ export class Searches {
     return this.#under.has(target);
   }
 
-  /** What to ask, or null: under way already, failed just now, or too many. */
+  /** What to ask, or null: under way already, failed just now, too many at once or in a while. */
   begin(target: NodeId, nowMs: number, anew: boolean): Asking | null {
     if (this.#under.has(target) || this.#under.size >= maxSearches) return null;
     if ((this.#failed.get(target)?.untilMs ?? 0) > nowMs) return null;
-    return this.#ask(target, 0, nowMs, anew);
+    const { budget, allowed } = spend(this.#budget, nowMs);
+    this.#budget = budget;
+    return !allowed ? null : this.#ask(target, 0, nowMs, anew);
   }
 
   /** Whether the answer is to the search that is under way; it is over then. */
