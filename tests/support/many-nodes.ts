@@ -8,6 +8,7 @@
  *                                     └── …
  */
 import { mkdirSync, readFileSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { loadIdentity } from '../../controller/identity/index.ts';
 import { createClient } from '../../controller/local-api/client.ts';
@@ -59,6 +60,8 @@ export async function startMany(scope: Scope, options: ManyOptions): Promise<Man
   const users = Object.fromEntries(numbers.map((n) => [`n${n}`, `password-of-n${n}`]));
   const groups = { lab: Object.keys(users) };
   const prosody = await startProsody(lab, { ns: 'pub', address: '10.99.0.1', ca, users, groups });
+  // It stands for a machine of its own: it is not what a hundred processes on two processors starve.
+  setPriority(prosody.child().pid, -15);
   const topologyOf = await topologies(lab, options);
   const optionsOf = (n: number): NodeOptions => ({
     ns: `n${n}`,

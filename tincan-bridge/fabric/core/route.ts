@@ -29,7 +29,7 @@ const maxWays = 8_192;
 /** Searches of others that are remembered, so that each is answered and sent on once. */
 const maxHeard = 8_192;
 /** Searches of others that one neighbour may bring: each costs every node a few datagrams. */
-const searchBudget = { perSecond: 2, burst: 400 } as const;
+const searchBudget = { perSecond: 1, burst: 200 } as const;
 const deadEndBudget = { perSecond: 50, burst: 100 } as const;
 
 interface Way {

@@ -17,7 +17,7 @@ const maxSearches = 64;
  * Begun here. A search reaches every node: where a server and half the members are away, all of the
  * others look for all of them, and what that costs grows with the third power of the members.
  */
-const beginBudget = { perSecond: 2, burst: 64 } as const;
+const beginBudget = { perSecond: 1, burst: 64 } as const;
 /** Targets that are remembered as not found; the oldest gives way. */
 const maxFailed = 4_096;
 const firstPauseMs = 1_000;
