@@ -8,6 +8,7 @@ import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import { type NodeCertificate, readNodeCertificate } from '../../base/node-certificate.ts';
+import { remember } from '../../base/remember.ts';
 import {
   AnnouncementBody,
   type PeerMessage,
@@ -148,7 +149,8 @@ export class PeerAuthority {
       const change = pinned === null ? null : { from: pinned, to: node };
       return { kind: 'refused', name, reason: 'untrusted', detail, change };
     }
-    this.#remember(`${overlay} ${node}`, { key: certificate.publicKey, claim });
+    const admitted = { key: certificate.publicKey, claim };
+    remember(this.#admitted, `${overlay} ${node}`, admitted, maxPeerKeys);
     return { kind: 'admitted', node, name, leaf, issuedAtMs, pods };
   }
 
@@ -199,13 +201,6 @@ export class PeerAuthority {
     if (accepted.kind === 'refused') return accepted;
     this.#replay = accepted.memory;
     return { kind: 'message', message: body.data.message };
-  }
-
-  #remember(place: string, admitted: Admitted): void {
-    this.#admitted.delete(place); // to move it to the end
-    this.#admitted.set(place, admitted);
-    const [oldest] = this.#admitted.keys();
-    if (this.#admitted.size > maxPeerKeys && oldest !== undefined) this.#admitted.delete(oldest);
   }
 }
 

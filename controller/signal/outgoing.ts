@@ -5,6 +5,7 @@
 import { messageOf } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
+import { remember } from '../../base/remember.ts';
 import type { PeerMessage } from '../peer-messages.ts';
 import { emptyOutbox, putMessage, takeMessages } from './core/outbox.ts';
 import type { OverlaySignalConfig, SignalDeps } from './deps.ts';
@@ -98,9 +99,7 @@ export class Outgoing {
     const { overlay } = this.#config;
     this.#number += 1;
     const number = this.#number;
-    this.#inBand.set(number, { to, message, atMs: this.#deps.clock.now() });
-    const [oldest] = this.#inBand.keys();
-    if (this.#inBand.size > maxInBand && oldest !== undefined) this.#inBand.delete(oldest);
+    remember(this.#inBand, number, { to, message, atMs: this.#deps.clock.now() }, maxInBand);
     this.#members.counters.sentInBand += 1;
     this.#deps.port.publish('signal.envelopeSealed', { overlay, to, number, envelope });
   }

@@ -14,6 +14,7 @@ import {
   waitAllPairs,
   waitOnline,
 } from '../support/many-nodes.ts';
+import { print } from '../support/print.ts';
 import { waitFor, withScope } from '../support/scope.ts';
 
 const { values } = parseArgs({
@@ -23,7 +24,6 @@ const { values } = parseArgs({
     'restart-every': { type: 'string', default: '10' },
   },
 });
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const patienceMs = 600_000;
 /** Killed and stopped by turns: a crash and an ordered restart heal in different ways. */
 const ways = ['killed', 'stopped'] as const;

@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { isNatKind } from '../support/nat-lab.ts';
 import type { EvioNode } from '../support/node.ts';
+import { print } from '../support/print.ts';
 import { withScope } from '../support/scope.ts';
 import { iperf, ping } from '../support/traffic.ts';
 import { startTwo } from '../support/two-nodes.ts';
@@ -21,7 +22,6 @@ const { values } = parseArgs({
     bitrate: { type: 'string' },
   },
 });
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /** Growth from the first sample after the warm-up to the last that is still called flat, MiB. */
 const flatMib = 16;

@@ -8,12 +8,12 @@ import { encodeOwnFrame } from '../../tincan-bridge/fabric/core/loop-frame.ts';
 import { until } from '../support/bridge-pair.ts';
 import { numbersOf, type RingBridge, RingLab, testFrame } from '../support/bridge-ring.ts';
 import { suite, type T } from '../support/harness.ts';
+import { print } from '../support/print.ts';
 
 const test = suite('bridge-trouble');
 const macA = Mac.parse('02:00:00:00:00:0a');
 const macB = Mac.parse('02:00:00:00:00:0b');
 const macC = Mac.parse('02:00:00:00:00:0c');
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /** Full mesh of three. */
 async function mesh(t: T): Promise<{ lab: RingLab; a: RingBridge; b: RingBridge; c: RingBridge }> {
@@ -118,12 +118,12 @@ test('a probe that is made up closes nothing: the nonce is asked back', async (t
   assert.equal(await small.counter('loops'), 0);
 }, 20_000);
 
-test('a member that swallows what is not its own is gone around, both ways, and counted', async (t) => {
+/** A and C without a path of their own, and two members between them: one swallows at times. */
+async function twoWays(t: T, swallows: () => boolean) {
   const lab = new RingLab(t);
-  let swallowing = false;
   const a = await lab.add('a');
   const c = await lab.add('c');
-  const bad = await lab.add('bad', { swallows: () => swallowing });
+  const bad = await lab.add('bad', { swallows });
   const good = await lab.add('good');
   lab.cut(a, c);
   await lab.members([a, c, bad, good]);
@@ -131,6 +131,12 @@ test('a member that swallows what is not its own is gone around, both ways, and 
     await lab.link(a, between);
     await lab.link(between, c);
   }
+  return { lab, a, c, bad, good };
+}
+
+test('a member that swallows what is not its own is gone around, both ways, and counted', async (t) => {
+  let swallowing = false;
+  const { lab, a, c, good, bad } = await twoWays(t, () => swallowing);
   await crosses(t, lab, [a, c], (n) => testFrame('all', macA, n));
   await crosses(t, lab, [c, a], (n) => testFrame(macA, macC, n));
   const via = async (x: RingBridge, y: RingBridge): Promise<string> =>
@@ -171,17 +177,7 @@ test('a member that swallows what is not its own is gone around, both ways, and 
 }, 60_000);
 
 test('a handshake over a member that swallows is made over another one', async (t) => {
-  const lab = new RingLab(t);
-  const a = await lab.add('a');
-  const c = await lab.add('c');
-  const bad = await lab.add('bad', { swallows: () => true });
-  const good = await lab.add('good');
-  lab.cut(a, c);
-  await lab.members([a, c, bad, good]);
-  for (const between of [bad, good]) {
-    await lab.link(a, between);
-    await lab.link(between, c);
-  }
+  const { a, c } = await twoWays(t, () => true);
   const fromMs = performance.now();
   const ping = async (): Promise<boolean> =>
     (await a.bridge.handlers.ping({ peer: c.id, timeoutMs: 4_000 })).rttMs !== null;

@@ -14,6 +14,7 @@ import { startCoturn } from '../support/coturn.ts';
 import { createNatLab, isNatKind, type NatKind, natKinds } from '../support/nat-lab.ts';
 import { type Lab, labExists, removeLab } from '../support/netns.ts';
 import { type EvioNode, type NodeStatus, startNode } from '../support/node.ts';
+import { print } from '../support/print.ts';
 import { startProsody } from '../support/prosody.ts';
 import { type Scope, waitFor, withScope } from '../support/scope.ts';
 import { type IperfResult, iperf, type PingResult, ping } from '../support/traffic.ts';
@@ -21,7 +22,6 @@ import { type IperfResult, iperf, type PingResult, ping } from '../support/traff
 const labName = 'evio-demo';
 const startedMs = performance.now();
 
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const say = (text: string): void => {
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
   print(`[${seconds.padStart(5)} s] ${text}`);

@@ -8,12 +8,12 @@ import { linksOf, startMany, waitAllPairs, waitOnline } from '../support/many-no
 import type { Lab } from '../support/netns.ts';
 import type { EvioNode } from '../support/node.ts';
 import { assertWithin } from '../support/pace.ts';
+import { print } from '../support/print.ts';
 import { waitFor } from '../support/scope.ts';
 import { startPing } from '../support/steady-ping.ts';
 import { iperf } from '../support/traffic.ts';
 
 const test = suite('ring and direct path');
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const patienceMs = 60_000;
 
 const pathTo = async (from: EvioNode, name: string): Promise<string> =>

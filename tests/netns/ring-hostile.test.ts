@@ -11,7 +11,7 @@ import { suite } from '../support/harness.ts';
 import { type HostileBuild, hostileBuild } from '../support/hostile-node.ts';
 import {
   costOf,
-  overlayOf,
+  counterOf,
   pingPeer,
   startMany,
   waitAllPairs,
@@ -19,22 +19,19 @@ import {
 } from '../support/many-nodes.ts';
 import type { EvioNode } from '../support/node.ts';
 import { assertWithin } from '../support/pace.ts';
+import { print } from '../support/print.ts';
 import { waitFor } from '../support/scope.ts';
 import { type SteadyPing, startPing } from '../support/steady-ping.ts';
 
 const test = suite('hostile member');
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const patienceMs = 60_000;
 /** Silence is noticed after 3 s; another way takes 3 s at most for each neighbour that is tried. */
 const aroundMs = 10_000;
 
-const counter = async (node: EvioNode, name: string): Promise<number> =>
-  (await overlayOf(node)).counters[name] ?? 0;
-
 /** Of several nodes together. */
 const sum = async (nodes: readonly EvioNode[], ...names: readonly string[]): Promise<number> => {
   let all = 0;
-  for (const node of nodes) for (const name of names) all += await counter(node, name);
+  for (const node of nodes) for (const name of names) all += await counterOf(node, name);
   return all;
 };
 

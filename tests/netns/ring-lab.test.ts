@@ -7,16 +7,15 @@ import { suite } from '../support/harness.ts';
 import {
   costOf,
   linksOf,
-  overlayOf,
   ringGaps,
   startMany,
   waitAllPairs,
   waitOnline,
 } from '../support/many-nodes.ts';
+import { print } from '../support/print.ts';
 import { waitFor } from '../support/scope.ts';
 
 const test = suite('ring of nodes');
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 const seconds = (ms: number): string => (ms / 1_000).toFixed(1);
 
 /** Of real seconds on a machine that others use too: generous; the figures are printed. */
@@ -57,7 +56,7 @@ test('20 nodes that start together form a ring, reach each other, and heal when 
   // As in a power cut: neither process of the node can say anything any more.
   const [victim, ...rest] = nodes;
   assert.ok(victim);
-  const tunnel = (await overlayOf(victim)).bridgeProcess.pid ?? fail();
+  const tunnel = await victim.tunnelPid();
   process.kill(tunnel, 'SIGKILL');
   await victim.kill('SIGKILL');
   const healMs = await waitAllPairs(lab, rest, patienceMs);
@@ -70,7 +69,3 @@ test('20 nodes that start together form a ring, reach each other, and heal when 
   });
   print(`ring closed ${seconds(performance.now() - healedMs)} s after that`);
 }, 590_000);
-
-const fail = (): never => {
-  throw new Error('no tunnel process');
-};

@@ -11,6 +11,7 @@ import assert from 'node:assert/strict';
 import { suite } from '../support/harness.ts';
 import {
   clientOf,
+  counterOf,
   linksOf,
   type Many,
   overlayOf,
@@ -22,6 +23,7 @@ import {
 import type { Lab } from '../support/netns.ts';
 import type { EvioNode } from '../support/node.ts';
 import { assertWithin } from '../support/pace.ts';
+import { print } from '../support/print.ts';
 import { waitFor } from '../support/scope.ts';
 import { startPing } from '../support/steady-ping.ts';
 import {
@@ -34,7 +36,6 @@ import {
 } from '../support/traffic.ts';
 
 const test = suite('ring line');
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 /** The bridge that takes guests and holds the host's address. */
 const deviceOf = ({ name }: EvioNode): string => (name === 'n3' ? 'evap-lab' : 'evbr-lab');
 /** Addresses from NetDevice go to the second bridge. */
@@ -233,9 +234,6 @@ async function moves({ lab, a, b, c }: Line): Promise<void> {
   }
 }
 
-const counter = async (node: EvioNode, name: string): Promise<number> =>
-  (await overlayOf(node)).counters[name] ?? 0;
-
 /** A cable between the bridges of A and C: frames for everybody would go round for ever. */
 async function loop({ lab, a, b, c }: Line): Promise<void> {
   const { nodeId: idA } = await overlayOf(a);
@@ -243,20 +241,20 @@ async function loop({ lab, a, b, c }: Line): Promise<void> {
   const closes = idA < idC ? c : a;
   const end = (node: EvioNode) => ({ ns: node.ns, dev: 'loop0', bridge: deviceOf(node) });
   const startedMs = performance.now();
-  const written = await counter(b, 'tapWrittenFrames');
+  const written = await counterOf(b, 'tapWrittenFrames');
   await lab.cable(end(a), end(c));
-  await waitFor('a TAP closes', async () => (await counter(closes, 'tapClosed')) === 1, {
+  await waitFor('a TAP closes', async () => (await counterOf(closes, 'tapClosed')) === 1, {
     timeoutMs: 10_000,
   });
   print(`loop found after ${(performance.now() - startedMs).toFixed(0)} ms`);
   await waitAllPairs(lab, [a, b, c], 30_000);
   print(`all pairs ${(performance.now() - startedMs).toFixed(0)} ms after the cable`);
-  const stormed = (await counter(b, 'tapWrittenFrames')) - written;
+  const stormed = (await counterOf(b, 'tapWrittenFrames')) - written;
   // The budgets of two nodes at most, while it was not found yet.
   assert.ok(stormed < 10_000, `${stormed} frames`);
-  const quiet = await counter(b, 'tapWrittenFrames');
+  const quiet = await counterOf(b, 'tapWrittenFrames');
   const pinged = await ping(lab, b.ns, c.address, { count: 50, intervalS: 0.1 });
-  const during = (await counter(b, 'tapWrittenFrames')) - quiet;
+  const during = (await counterOf(b, 'tapWrittenFrames')) - quiet;
   print(
     `${stormed} frames at B until then, ${during} in the 5 s after; ${pinged.received} of 50 pings`,
   );
@@ -266,7 +264,7 @@ async function loop({ lab, a, b, c }: Line): Promise<void> {
 
   await lab.ip(a.ns, 'link del loop0');
   const pulledMs = performance.now();
-  await waitFor('it opens', async () => (await counter(closes, 'tapClosed')) === 0, {
+  await waitFor('it opens', async () => (await counterOf(closes, 'tapClosed')) === 0, {
     timeoutMs: 10_000,
   });
   await waitAllPairs(lab, [a, b, c], 30_000);

@@ -12,10 +12,10 @@ import {
   waitAllPairs,
   waitOnline,
 } from '../support/many-nodes.ts';
+import { print } from '../support/print.ts';
 import { waitFor } from '../support/scope.ts';
 
 const test = suite('ring without server');
-const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /** Of real seconds on a machine that others use too. */
 const patienceMs = 120_000;

@@ -106,6 +106,9 @@ export async function overlayOf(node: EvioNode): Promise<OverlayStatus & { nodeI
   return { ...overlay, nodeId };
 }
 
+export const counterOf = async (node: EvioNode, name: string): Promise<number> =>
+  (await overlayOf(node)).counters[name] ?? 0;
+
 export async function linksOf(node: EvioNode): Promise<readonly LinkStatus[]> {
   const { overlays } = await clientOf(node).links();
   return overlays[0]?.links ?? [];

@@ -2,7 +2,7 @@
  * Which stations the host side of a TAP owns for sure, as the kernel's bridges know them, and how its
  * bridge is made to forget. Owns the reading of sysfs; never changes a device.
  */
-import { readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Mac, macFromBytes } from '../../base/ids.ts';
 
@@ -37,7 +37,7 @@ export function hostStationsOf(tap: string): HostStations {
   return {
     owned: () => {
       try {
-        if (existing(`${net}/${tap}/brport`)) return { macs: bridged(tap), complete: true };
+        if (existsSync(`${net}/${tap}/brport`)) return { macs: bridged(tap), complete: true };
         return { macs: new Set([addressOf(tap)]), complete: false };
       } catch {
         return { macs: new Set(), complete: false }; // on its way in or out, or we may not read
@@ -79,7 +79,7 @@ const behind = (bridge: string, but: ReadonlySet<number>): readonly Mac[] =>
  */
 function patchesOf(bridge: string, tap: string): ReadonlyArray<{ inner: string; outer: string }> {
   const second = tap.replace(/^ev-/, 'evap-');
-  if (second === tap || !existing(`${net}/${second}/brif`)) return [];
+  if (second === tap || !existsSync(`${net}/${second}/brif`)) return [];
   const outers = new Map(readdirSync(`${net}/${second}/brif`).map((port) => [indexOf(port), port]));
   return readdirSync(`${net}/${bridge}/brif`).flatMap((inner) => {
     const outer = outers.get(peerOf(inner));
@@ -94,12 +94,3 @@ const portOf = (device: string): number => Number.parseInt(text(device, 'brport/
 const indexOf = (device: string): number => Number(text(device, 'ifindex'));
 const peerOf = (device: string): number => Number(text(device, 'iflink'));
 const addressOf = (device: string): Mac => Mac.parse(text(device, 'address'));
-
-function existing(path: string): boolean {
-  try {
-    realpathSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}

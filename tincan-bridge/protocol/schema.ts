@@ -139,8 +139,8 @@ export const methods = {
   /** A link with the peer is wanted: a path of its own; again is harmless. Tried until unwanted. */
   connect: { params: z.strictObject({ peer: NodeId }), result: nothing },
   /**
-   * The link is not wanted any more. What is on its way still arrives; the session goes on over the
-   * ring while the peer is a member and frames need it.
+   * The link is not wanted any more. What is on its way from a member still arrives, and its session
+   * goes on over the ring while frames need it; that with anybody else ends at once.
    */
   disconnect: {
     params: z.strictObject({ peer: NodeId, reason: z.string().max(120) }),

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
+import { remember } from '../../base/remember.ts';
 import type { SessionNumber } from '../datapath/datapath.ts';
 import type { Associations } from './associations.ts';
 import { encodeControl } from './core/control.ts';
@@ -53,9 +54,7 @@ export class ControlSender {
   /** A question of the machine's, whether the peer is there. */
   ask(number: SessionNumber): void {
     const nonce = randomBytes(8).readBigUInt64BE();
-    const oldest = this.#pings.keys().next();
-    if (this.#pings.size >= maxPings && !oldest.done) this.#pings.delete(oldest.value);
-    this.#pings.set(nonce, this.#clock.now());
+    remember(this.#pings, nonce, this.#clock.now(), maxPings);
     this.ping(number, nonce);
   }
 

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.ts';
+import { remember } from '../../base/remember.ts';
 import { controlBytes, encodeControl } from './core/control.ts';
 import { initialPathMtu, nextPathMtu, type PathMtu, type PathMtuInput } from './core/path-mtu.ts';
 
@@ -107,9 +108,7 @@ export class PathProbe {
 
   #ask(key: number, bytes: number): boolean {
     const nonce = randomBytes(8).readBigUInt64BE();
-    const oldest = this.#questions.keys().next();
-    if (this.#questions.size >= maxQuestions && !oldest.done) this.#questions.delete(oldest.value);
-    this.#questions.set(nonce, key);
+    remember(this.#questions, nonce, key, maxQuestions);
     return this.#deps.send(encodeControl({ kind: 'ping', nonce }, bytes));
   }
 

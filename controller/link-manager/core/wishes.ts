@@ -3,6 +3,7 @@
  * told the same wishes again after a restart, so nothing here is lost with it.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import { remember } from '../../../base/remember.ts';
 import type { SessionDescription } from '../../../tincan-bridge/protocol/description.ts';
 import { earlyDescriptionMs, maxEarlyDescriptions } from './timers.ts';
 
@@ -49,9 +50,6 @@ export function keepEarly(
   nowMs: number,
 ): WishesState {
   const early = new Map(state.early);
-  early.delete(peer);
-  early.set(peer, { description, atMs: nowMs });
-  const oldest = early.keys().next().value;
-  if (early.size > maxEarlyDescriptions && oldest !== undefined) early.delete(oldest);
+  remember(early, peer, { description, atMs: nowMs }, maxEarlyDescriptions);
   return { ...state, early };
 }

@@ -3,7 +3,7 @@
  * long each is avoided; says nothing about other destinations.
  */
 import type { NodeId } from '../../../base/ids.ts';
-import { remember } from './remember.ts';
+import { remember } from '../../../base/remember.ts';
 
 /** A neighbour over which nothing came through to a destination is not taken for it for this long. */
 export const avoidMs = 300_000;

@@ -8,11 +8,11 @@
  *   reached by a ring path to the first of them, who owns the rest of the gap
  */
 import type { NodeId } from '../../../base/ids.ts';
+import { remember } from '../../../base/remember.ts';
 import { following, isBetween, membersBetween } from '../../../base/ring.ts';
 import { type Budget, floodBudget, fullBudget, spend } from './budget.ts';
 import type { FloodHeader } from './flood-codec.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
-import { remember } from './remember.ts';
 import type { RouteEffect, Router } from './route.ts';
 
 /** Broadcasts that are remembered of one origin. */

@@ -12,8 +12,8 @@
  * hears its own probe closes too: its own side is a loop. What is not heard any more for `holdMs` is over.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import { remember } from '../../../base/remember.ts';
 import type { LoopFrame } from './loop-frame.ts';
-import { remember } from './remember.ts';
 
 /** A cable is found within this; a frame for the own host side costs it next to nothing. */
 export const probeMs = 1_000;
@@ -55,7 +55,8 @@ export class LoopGuard {
 
   /** No frame goes in or out at the TAP. */
   get isClosed(): boolean {
-    return this.joined.some((node) => node <= this.#self);
+    for (const node of this.#joined.keys()) if (node <= this.#self) return true; // asked for each frame
+    return false;
   }
 
   /** Once in `probeMs`. */

@@ -9,11 +9,11 @@
  * goes back to whom it came from, its ttl ends it, and the node where it ended searches anew.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import { remember } from '../../../base/remember.ts';
 import { distance } from '../../../base/ring.ts';
 import { AvoidedHops } from './avoided-hops.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
-import { remember } from './remember.ts';
 import type { DeadEnd, Found, RingControl, Search } from './ring-control.ts';
 import { type Asking, Searches } from './searches.ts';
 
@@ -284,10 +284,10 @@ export class Router {
     const { origin, target, number, ttl } = search;
     const key = `${origin}${number}`;
     if (origin === this.#near.self || this.#heard.has(key)) return [];
-    const budget = this.#budgets.get(from) ?? fullBudget(searchBudget, nowMs);
-    const spent = spend({ ...budget, ...searchBudget }, nowMs);
-    this.#budgets.set(from, spent.budget);
-    if (!spent.allowed) {
+    const before = this.#budgets.get(from) ?? fullBudget(searchBudget, nowMs);
+    const { budget, allowed } = spend(before, nowMs);
+    this.#budgets.set(from, budget);
+    if (!allowed) {
       this.counts.searchesDropped += 1;
       return [];
     }

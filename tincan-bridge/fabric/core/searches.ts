@@ -3,6 +3,7 @@
  * whom not to search for again so soon. Owns the numbers and the bounds; sends nothing itself.
  */
 import type { NodeId } from '../../../base/ids.ts';
+import { remember } from '../../../base/remember.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
 
 /** Each try reaches further; the last one everybody: ttl is a byte. */
@@ -107,9 +108,6 @@ export class Searches {
   #fail(target: NodeId, nowMs: number): void {
     const before = this.#failed.get(target)?.pauseMs ?? firstPauseMs / 2;
     const pauseMs = Math.min(maxPauseMs, before * 2);
-    this.#failed.delete(target);
-    this.#failed.set(target, { pauseMs, untilMs: nowMs + pauseMs });
-    const [oldest] = this.#failed.keys();
-    if (this.#failed.size > maxFailed && oldest !== undefined) this.#failed.delete(oldest);
+    remember(this.#failed, target, { pauseMs, untilMs: nowMs + pauseMs }, maxFailed);
   }
 }
