@@ -73,6 +73,7 @@ export class OverlayTopology {
   }
 
   message(from: NodeId, message: LinkMessage): void {
+    this.#deps.log.debug('link heard', { peer: from, event: wordsOf(message) });
     this.#input({ kind: 'message', from, message });
   }
 
@@ -133,6 +134,7 @@ export class OverlayTopology {
         return;
       }
       case 'send':
+        log.debug('link said', { peer: effect.to, event: wordsOf(effect.message) });
         port.publish('topology.messageReady', { overlay, to: effect.to, message: effect.message });
         return;
       case 'wake':
@@ -154,5 +156,17 @@ export class OverlayTopology {
     const { clock } = this.#deps;
     this.#offsetMs ??= clock.wallNow() - clock.now();
     return Math.floor(clock.now() + this.#offsetMs);
+  }
+}
+
+/** Of a message, for the log. */
+function wordsOf(message: LinkMessage): string {
+  switch (message.kind) {
+    case 'link-request':
+      return `request ${message.claim}: ${message.reason}`;
+    case 'link-answer':
+      return `answer ${message.claim}: ${message.refusal ?? 'granted'}`;
+    case 'link-ended':
+      return `ended ${message.claim}${message.leaving ? ', leaving' : ''}`;
   }
 }

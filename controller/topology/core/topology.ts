@@ -29,7 +29,7 @@ export function nextTopology(
     if (draft.state.planMs <= nowMs) carryOut(draft);
   }
   const wakeMs = draft.nextWakeMs();
-  if (Number.isFinite(wakeMs) && wakeMs !== state.wakeMs) {
+  if (Number.isFinite(wakeMs) && wakeMs !== draft.state.wakeMs) {
     draft.set({ wakeMs });
     draft.effects.push({ kind: 'wake', atMs: wakeMs });
   }

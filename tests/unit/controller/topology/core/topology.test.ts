@@ -118,6 +118,16 @@ const sent = (effects: readonly TopologyEffect[]): readonly (readonly [NodeId, L
 const ofKind = (effects: readonly TopologyEffect[], kind: 'want' | 'unwant'): readonly NodeId[] =>
   effects.flatMap((effect) => (effect.kind === kind ? [effect.peer] : []));
 
+test('a tick that comes early is asked for once more', () => {
+  const b = bench(3);
+  b.hear({ kind: 'peers-seen', peers: b.others, leaves: [] });
+  const atMs = b.nowMs + settleMs;
+  b.nowMs = atMs - 1; // timers may be early by a millisecond
+  assert.deepEqual(b.hear({ kind: 'tick' }), [{ kind: 'wake', atMs }]);
+  b.nowMs = atMs;
+  assert.notDeepEqual(sent(b.hear({ kind: 'tick' })), []);
+});
+
 test('alone it idles; with one other it asks for one link', () => {
   const alone = bench(0);
   assert.deepEqual(alone.later(600_000), []);
