@@ -1,7 +1,7 @@
 /**
  * The test runner: each file in a process of its own, counts trusted instead of exit codes (uvu
  * exits 0 when a hook throws or no test ran), a file that does not end is ended: that is how a
- * leaked handle shows. Folders that need the machine for themselves run one file at a time.
+ * leaked handle shows. Files that need the machine for themselves run one at a time.
  *
  * Usage: node dist/tests/run.js FOLDER… [--only PART-OF-PATH] [--seconds EACH-FUZZ-TARGET]
  */
@@ -21,9 +21,11 @@ interface Limits {
   readonly limitMs: number;
   /** Files of the folder that may run beside each other. */
   readonly jobs: number;
+  /** Parts of names: files that load the machine so that nothing may run beside them. */
+  readonly alone?: readonly string[];
   /**
-   * A file that fails is run once more. Only where real programs race against real seconds on a
-   * machine that others use too; both outcomes are printed, so that a flake is seen and mended.
+   * A file that fails is run once more, alone. Only where real programs race against real seconds on
+   * a machine that others use too; both outcomes are printed, so that a flake is seen and mended.
    */
   readonly again?: boolean;
 }
@@ -36,7 +38,7 @@ const folders: Record<string, Limits> = {
   fuzz: { limitMs: 480_000, jobs: 1 },
   sanitize: { limitMs: 900_000, jobs: 1, again: true },
   interop: { limitMs: 480_000, jobs: 1, again: true },
-  netns: { limitMs: 900_000, jobs: 1, again: true },
+  netns: { limitMs: 900_000, jobs: 2, alone: ['bridge-ring', 'ring-lab', 'ring-outage'], again: true },
   kubernetes: { limitMs: 900_000, jobs: 1, again: true },
 };
 
@@ -63,22 +65,29 @@ process.stdout.write(
 async function runFolder(folder: string, limits: Limits): Promise<void> {
   const root = join(import.meta.dirname, folder);
   if (!existsSync(root)) return;
-  const queue = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  const startedMs = performance.now();
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
     .filter((f) => f.endsWith('.test.js') && (values.only === undefined || f.includes(values.only)))
     .map((f) => join(folder, f))
     .sort();
-  const worker = async (): Promise<void> => {
+  const isLonely = (file: string): boolean =>
+    limits.alone?.some((part) => file.includes(part)) === true;
+  const again: string[] = [];
+  const work = async (queue: string[], repeats: boolean): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       const outcome = await runFile(file, limits.limitMs + fuzzMs);
-      if (outcome.failed === 0 || limits.again !== true) {
-        outcomes.push(outcome);
-        continue;
-      }
-      process.stdout.write(`once more: ${file}\n`);
-      outcomes.push(await runFile(file, limits.limitMs + fuzzMs));
+      if (outcome.failed > 0 && repeats) again.push(file);
+      else outcomes.push(outcome);
     }
   };
-  await Promise.all(Array.from({ length: limits.jobs }, worker));
+  const beside = files.filter((file) => !isLonely(file));
+  const repeats = limits.again === true;
+  await Promise.all(Array.from({ length: limits.jobs }, () => work(beside, repeats)));
+  await work(files.filter(isLonely), repeats);
+  if (again.length > 0) process.stdout.write(`once more: ${again.join(', ')}\n`);
+  await work(again, false);
+  const seconds = ((performance.now() - startedMs) / 1_000).toFixed(0);
+  process.stdout.write(`${folder}: ${files.length} files in ${seconds} s\n`);
 }
 
 function runFile(file: string, limitMs: number): Promise<Outcome> {
