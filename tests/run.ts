@@ -38,7 +38,12 @@ const folders: Record<string, Limits> = {
   fuzz: { limitMs: 480_000, jobs: 1 },
   sanitize: { limitMs: 900_000, jobs: 1, again: true },
   interop: { limitMs: 480_000, jobs: 1, again: true },
-  netns: { limitMs: 900_000, jobs: 2, alone: ['bridge-ring', 'ring-lab', 'ring-outage'], again: true },
+  netns: {
+    limitMs: 900_000,
+    jobs: 2,
+    alone: ['bridge-ring', 'ring-lab', 'ring-outage'],
+    again: true,
+  },
   kubernetes: { limitMs: 900_000, jobs: 1, again: true },
 };
 
