@@ -37,6 +37,7 @@ tshark tshark
 dnsmasq dnsmasq-base
 /usr/share/doc/busybox-static busybox-static
 tcpdump tcpdump
+fping fping
 socat socat
 ovs-vsctl openvswitch-switch
 clang++ clang

@@ -3,6 +3,7 @@
  * reported once. Owns the child; decides nothing about restarts.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -13,11 +14,13 @@ import {
   createBridgeClient,
   type NotificationMessage,
 } from '../../tincan-bridge/client.ts';
-import { readyTimeoutMs } from './core/timers.ts';
+import { watchedCallMs } from './core/timers.ts';
 
 export interface BridgeProcess {
   readonly pid: number;
   readonly client: BridgeClient;
+  /** How long its main thread was ready to run and had no processor, since its start; null: not known. */
+  waitedMs(): number | null;
   /** Ends it at once (SIGKILL). Idempotent. */
   kill(): void;
   /** How it ended; never rejects. */
@@ -46,7 +49,7 @@ export function spawnBridge(
   }
   const kill = (): void => void child.kill('SIGKILL');
   const client = createBridgeClient(channel, {
-    readyTimeoutMs,
+    readyTimeoutMs: watchedCallMs,
     onNotification,
     onClosed: (error) => {
       log.debug('bridge channel closed', { error: error.message });
@@ -55,7 +58,8 @@ export function spawnBridge(
       void ended.then(() => clearTimeout(timer));
     },
   });
-  return { pid: child.pid, client, kill, ended };
+  const { pid } = child;
+  return { pid, client, kill, ended, waitedMs: () => runDelayMs(pid) };
 }
 
 /** Small objects die young here; V8's default of 16 MiB semi-spaces would only hold 10 MiB more. */
@@ -63,6 +67,16 @@ const youngGeneration = '--max-semi-space-size=1';
 
 /** The process ends within 2 s of end-of-file by its own contract; then it is killed. */
 const orphanMs = 2_500;
+
+/** Second number of /proc/PID/schedstat, nanoseconds (Documentation/scheduler/sched-stats.rst). */
+function runDelayMs(pid: number): number | null {
+  try {
+    const [, delay] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ');
+    return Number(delay) / 1e6;
+  } catch {
+    return null; // a kernel without it, or the process has just ended
+  }
+}
 
 /** Secrets that were given to the controller by environment are not for the child. */
 function bridgeEnvironment(): NodeJS.ProcessEnv {

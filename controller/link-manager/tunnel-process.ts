@@ -13,6 +13,7 @@ import type { Method, Params, Result } from '../../tincan-bridge/protocol/schema
 import type { Port } from '../bus.ts';
 import type { Problem } from '../events.ts';
 import { type BridgeProcess, spawnBridge } from './bridge-process.ts';
+import { type Sight, silenceMs } from './core/patience.ts';
 import {
   nextSupervision,
   type SupervisionEffect,
@@ -22,9 +23,10 @@ import {
 import {
   callTimeoutMs,
   closeTimeoutMs,
-  echoPeriodMs,
-  echoTimeoutMs,
-  openTimeoutMs,
+  hungMs,
+  lookPeriodMs,
+  startTimeoutMs,
+  watchedCallMs,
 } from './core/timers.ts';
 
 export interface TunnelProcessDeps {
@@ -58,11 +60,13 @@ export class TunnelProcess {
   #process: BridgeProcess | null = null;
   #restarts = 0;
   #problem: Problem | null = null;
+  /** Since when something is expected of the process, and how often it was found too late. */
+  #expecting: { readonly from: Sight; late: number } | null = null;
 
   constructor(deps: TunnelProcessDeps) {
     this.#deps = deps;
     this.#log = deps.log;
-    every(deps.clock, echoPeriodMs, this.#over.signal, () => this.#echo());
+    every(deps.clock, lookPeriodMs, this.#over.signal, () => this.#look());
   }
 
   get serves(): boolean {
@@ -143,7 +147,9 @@ export class TunnelProcess {
         this.#spawn();
         return;
       case 'kill':
-        this.#log.warn('tunnel process does not answer and is replaced');
+        this.#log.warn('tunnel process does not answer and is replaced', {
+          state: this.#state.kind,
+        });
         this.#process?.kill();
         return;
       case 'announce-up':
@@ -175,6 +181,7 @@ export class TunnelProcess {
         if (this.#process === child) this.#deps.onNotification(message);
       });
       this.#process = child;
+      this.#expect(child);
       void child.ended.then((reason) => {
         if (this.#process !== child) return;
         this.#process = null;
@@ -191,7 +198,8 @@ export class TunnelProcess {
       await child.client.ready;
       const params = this.#deps.openParams();
       if (params === null) return;
-      await child.client.call('open', params, openTimeoutMs);
+      await child.client.call('open', params, watchedCallMs);
+      this.#expecting = null;
       this.#input({ kind: 'opened', nowMs: this.#deps.clock.now() });
       this.#deps.onOpened();
     } catch (error) {
@@ -202,13 +210,37 @@ export class TunnelProcess {
     }
   }
 
-  #echo(): void {
-    this.call('echo', {}, echoTimeoutMs)?.then(
-      () => this.#input({ kind: 'echoed' }),
-      (error: unknown) => {
-        this.#log.debug('echo unanswered', { error: messageOf(error) });
-        this.#input({ kind: 'echo-missed' });
+  #expect(child: BridgeProcess): void {
+    this.#expecting = { from: this.#sightOf(child), late: 0 };
+  }
+
+  #sightOf(child: BridgeProcess): Sight {
+    return { nowMs: this.#deps.clock.now(), waitedMs: child.waitedMs() };
+  }
+
+  /** Whether the process is stuck; when nothing is expected of it, it is asked for a sign of life. */
+  #look(): void {
+    const child = this.#process;
+    if (child === null) return;
+    const expecting = this.#expecting;
+    if (expecting === null) {
+      if (this.#state.kind === 'up') this.#echo(child);
+      return;
+    }
+    const limitMs = this.#state.kind === 'up' ? hungMs : startTimeoutMs;
+    if (silenceMs(expecting.from, this.#sightOf(child)) < limitMs) return;
+    expecting.late += 1;
+    // Not the first time: the answer may be there, and this process late in reading it.
+    if (expecting.late > 1) this.#input({ kind: 'hung' });
+  }
+
+  #echo(child: BridgeProcess): void {
+    this.#expect(child);
+    child.client.call('echo', {}, watchedCallMs).then(
+      () => {
+        if (this.#process === child) this.#expecting = null;
       },
+      (error: unknown) => this.#log.debug('echo unanswered', { error: messageOf(error) }),
     );
   }
 }

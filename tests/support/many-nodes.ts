@@ -7,7 +7,7 @@
  *                                     ├── n2 (10.99.1.2; 10.77.1.2)
  *                                     └── …
  */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { loadIdentity } from '../../controller/identity/index.ts';
@@ -45,6 +45,7 @@ export interface Many {
 /** Starts them all at once and waits for nothing. */
 export async function startMany(scope: Scope, options: ManyOptions): Promise<Many> {
   const lab = await createLab(scope, { ipv6: options.ipv6 ?? false });
+  if (options.nodes > 20) raiseNeighbourLimits(scope, options.nodes);
   await lab.namespace('pub');
   await lab.bridge('pub', 'br0', ['10.99.0.1/16']);
   const numbers = Array.from({ length: options.nodes }, (_, index) => index + 1);
@@ -74,6 +75,19 @@ export async function startMany(scope: Scope, options: ManyOptions): Promise<Man
     ...options.node?.(n - 1, lab),
   });
   return { lab, ca, prosody, nodes: numbers.map((n) => startNode(lab, optionsOf(n))) };
+}
+
+/**
+ * The kernel counts the ARP entries of all namespaces together and refuses more than 1024, where real
+ * machines have as many each. Put back with the scope.
+ */
+function raiseNeighbourLimits(scope: Scope, nodes: number): void {
+  for (const limit of ['gc_thresh3', 'gc_thresh2', 'gc_thresh1']) {
+    const file = `/proc/sys/net/ipv4/neigh/default/${limit}`;
+    const before = readFileSync(file, 'utf8');
+    writeFileSync(file, `${Math.max(Number(before), 4 * nodes ** 2)}`);
+    scope.defer(() => writeFileSync(file, before));
+  }
 }
 
 /** Static edges name node ids, so the keys are made before the configurations. */
@@ -160,19 +174,20 @@ export async function ringGaps(
   return gaps;
 }
 
-/** `a > b` where no ping of a was answered by b. */
+/** `a > b` where a ping of a was not answered by b within 3 s; all of them ping at once. */
 export async function unreached(lab: Lab, nodes: readonly EvioNode[]): Promise<readonly string[]> {
-  const missed: string[] = [];
-  for (const from of nodes) {
-    const others = nodes.filter((node) => node !== from);
-    const each = 'ping -n -c 1 -W 3 $a >/dev/null 2>&1 || echo $a';
-    const script = `for a in ${others.map((node) => node.address).join(' ')}; do (${each}) & done; wait`;
-    const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 30_000 });
-    for (const address of out.split('\n').filter(Boolean)) {
-      missed.push(`${from.name} > ${others.find((node) => node.address === address)?.name}`);
-    }
-  }
-  return missed;
+  const addresses = nodes.map((node) => node.address);
+  const nameOf = (address: string) => nodes.find((node) => node.address === address)?.name;
+  const missed = nodes.map(async (from) => {
+    const others = addresses.filter((address) => address !== from.address).join(' ');
+    const script = `fping -u -r 0 -t 3000 -i 1 ${others} 2>/dev/null || test $? = 1`;
+    const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 60_000 });
+    return out
+      .split('\n')
+      .filter(Boolean)
+      .map((address) => `${from.name} > ${nameOf(address)}`);
+  });
+  return (await Promise.all(missed)).flat();
 }
 
 /** Waits until every node reaches every other; how long that took, milliseconds. */

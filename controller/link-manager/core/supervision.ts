@@ -3,22 +3,17 @@
  * shell spawns, kills and keeps the timers.
  *
  *   idle ──device──▶ starting ──opened──▶ up
- *                      ▲  │exited          │exited / echoes missed
+ *                      ▲  │exited          │exited / hung
  *                      │  ▼                ▼
  *                      └─timer── waiting ◀─┘            any ──stop──▶ stopped
  */
 import { type Step, stay, step, type Transition } from '../../../base/machine.ts';
-import { echoMisses, restartCapMs, restartFirstMs, stableMs } from './timers.ts';
+import { restartCapMs, restartFirstMs, stableMs } from './timers.ts';
 
 export type SupervisionState =
   | { readonly kind: 'idle' }
   | { readonly kind: 'starting'; readonly failures: number }
-  | {
-      readonly kind: 'up';
-      readonly failures: number;
-      readonly sinceMs: number;
-      readonly missed: number;
-    }
+  | { readonly kind: 'up'; readonly failures: number; readonly sinceMs: number }
   | { readonly kind: 'waiting'; readonly failures: number }
   | { readonly kind: 'stopped' };
 
@@ -32,8 +27,8 @@ export type SupervisionInput =
       readonly nowMs: number;
       readonly random: number;
     }
-  | { readonly kind: 'echoed' }
-  | { readonly kind: 'echo-missed' }
+  /** It does not answer, or does not come to serve. */
+  | { readonly kind: 'hung' }
   | { readonly kind: 'timer' }
   | { readonly kind: 'stop' };
 
@@ -59,18 +54,15 @@ export const nextSupervision: Transition<SupervisionState, SupervisionInput, Sup
     case 'opened':
       if (state.kind !== 'starting') return stay(state, 'an answer of an earlier process');
       return step(
-        { kind: 'up', failures: state.failures, sinceMs: input.nowMs, missed: 0 },
+        { kind: 'up', failures: state.failures, sinceMs: input.nowMs },
         { kind: 'announce-up' },
       );
     case 'failed':
       return failed(state, input);
-    case 'echoed':
-      return state.kind === 'up' ? step({ ...state, missed: 0 }) : stay(state, 'not up');
-    case 'echo-missed':
-      if (state.kind !== 'up') return stay(state, 'not up');
-      return state.missed + 1 < echoMisses
-        ? step({ ...state, missed: state.missed + 1 })
-        : step({ ...state, missed: state.missed + 1 }, { kind: 'kill' });
+    case 'hung':
+      if (state.kind !== 'starting' && state.kind !== 'up')
+        return stay(state, 'no process is running');
+      return step(state, { kind: 'kill' });
     case 'timer':
       if (state.kind !== 'waiting') return stay(state, 'no wait is running');
       return step({ kind: 'starting', failures: state.failures }, { kind: 'spawn' });

@@ -1,18 +1,19 @@
 /** All timeouts of the link manager on one page, and why. */
 
 /**
- * From spawn to the first word: node's start and the import of the ICE agent, 0.3 s of a processor.
- * On a machine that boots, or starts many, that takes long; to begin anew would take longer.
+ * From spawn to serving: node's start, the import of the ICE agent (0.3 s of a processor), the TAP. Of
+ * silence as `patience.ts` counts it: to begin anew would take longer.
  */
-export const readyTimeoutMs = 20_000;
-/** To open the TAP. */
-export const openTimeoutMs = 10_000;
-/** How often the tunnel process is asked for a sign of life. Its threads forward without it. */
-export const echoPeriodMs = 2_000;
-/** A JavaScript thread that needs longer is stuck: garbage collection takes tens of milliseconds. */
-export const echoTimeoutMs = 4_000;
-/** Unanswered echoes in a row before the process is replaced. */
-export const echoMisses = 2;
+export const startTimeoutMs = 20_000;
+/** How often the tunnel process is looked at, and asked for a sign of life. Its threads forward without it. */
+export const lookPeriodMs = 1_000;
+/**
+ * Of silence after a question, counted the same way. A JavaScript thread that needs longer is stuck:
+ * garbage collection takes tens of milliseconds.
+ */
+export const hungMs = 6_000;
+/** Of calls whose silence is watched by these two: longer than either can take. */
+export const watchedCallMs = 300_000;
 /** First wait before a new start; the data path stands still meanwhile. */
 export const restartFirstMs = 100;
 /** Longest wait: a process that cannot start must not fill the log. */

@@ -1,5 +1,6 @@
-/** Supervision of the tunnel process: restarts, backoff, missed echoes. */
+/** Supervision of the tunnel process: restarts, backoff, hangs. */
 import assert from 'node:assert/strict';
+import { silenceMs } from '../../../../controller/link-manager/core/patience.ts';
 import {
   nextSupervision,
   restartDelayMs,
@@ -58,12 +59,20 @@ test('the wait doubles up to its cap and starts afresh after a stable time', () 
   assert.equal(stable.state.kind === 'waiting' && stable.state.failures, 1);
 });
 
-test('a process that misses two echoes in a row is killed, one miss is forgiven', () => {
-  const up: SupervisionInput[] = [{ kind: 'device-ready' }, { kind: 'opened', nowMs: 0 }];
-  const miss: SupervisionInput = { kind: 'echo-missed' };
-  assert.deepEqual(run(...up, miss).effects, []);
-  assert.deepEqual(run(...up, miss, { kind: 'echoed' }, miss).effects, []);
-  assert.deepEqual(run(...up, miss, miss).effects, [{ kind: 'kill' }]);
+test('a process that hangs is killed, while it starts and later', () => {
+  const hung: SupervisionInput = { kind: 'hung' };
+  assert.deepEqual(run({ kind: 'device-ready' }, hung).effects, [{ kind: 'kill' }]);
+  const up = run({ kind: 'device-ready' }, { kind: 'opened', nowMs: 0 }, hung);
+  assert.deepEqual(up.effects, [{ kind: 'kill' }]);
+  assert.deepEqual(run({ kind: 'device-ready' }, failed(0), hung).effects, []);
+});
+
+test('time without a processor is no silence, but does not excuse for ever', () => {
+  const from = { nowMs: 1_000, waitedMs: 500 };
+  assert.equal(silenceMs(from, { nowMs: 7_000, waitedMs: 500 }), 6_000);
+  assert.equal(silenceMs(from, { nowMs: 7_000, waitedMs: 5_500 }), 1_000);
+  assert.equal(silenceMs(from, { nowMs: 61_000, waitedMs: 60_500 }), 6_000);
+  assert.equal(silenceMs({ nowMs: 0, waitedMs: null }, { nowMs: 9, waitedMs: 8 }), 9);
 });
 
 test('after stop nothing starts again', () => {
