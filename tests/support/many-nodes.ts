@@ -174,20 +174,26 @@ export async function ringGaps(
   return gaps;
 }
 
-/** `a > b` where a ping of a was not answered by b within 3 s; all of them ping at once. */
+/** Nodes that ping all others at once: if all did, their ARP requests would be the load. */
+const pingingAtOnce = 5;
+
+/** `a > b` where a ping of a was not answered by b within 3 s. */
 export async function unreached(lab: Lab, nodes: readonly EvioNode[]): Promise<readonly string[]> {
-  const addresses = nodes.map((node) => node.address);
-  const nameOf = (address: string) => nodes.find((node) => node.address === address)?.name;
-  const missed = nodes.map(async (from) => {
-    const others = addresses.filter((address) => address !== from.address).join(' ');
-    const script = `fping -u -r 0 -t 3000 -i 1 ${others} 2>/dev/null || test $? = 1`;
-    const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 60_000 });
-    return out
-      .split('\n')
-      .filter(Boolean)
-      .map((address) => `${from.name} > ${nameOf(address)}`);
-  });
-  return (await Promise.all(missed)).flat();
+  const missed: string[] = [];
+  const queue = [...nodes];
+  const work = async (): Promise<void> => {
+    for (let from = queue.shift(); from !== undefined; from = queue.shift()) {
+      const others = nodes.filter((node) => node !== from);
+      const addresses = others.map((node) => node.address).join(' ');
+      const script = `fping -u -r 0 -t 3000 -i 1 ${addresses} 2>/dev/null || test $? = 1`;
+      const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 60_000 });
+      for (const address of out.split('\n').filter(Boolean)) {
+        missed.push(`${from.name} > ${others.find((node) => node.address === address)?.name}`);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: pingingAtOnce }, work));
+  return missed;
 }
 
 /** Waits until every node reaches every other; how long that took, milliseconds. */

@@ -11,8 +11,11 @@ export interface Sight {
   readonly waitedMs: number | null;
 }
 
-/** However much it waited, so much of the time counts: nothing is excused for ever. */
-const leastShare = 0.1;
+/**
+ * However much it waited, so much of the time counts: nothing is excused for ever. With a hundred
+ * processes on two processors each has that share.
+ */
+const leastShare = 0.02;
 
 /** Milliseconds from one sight to a later one in which the process could have said something. */
 export function silenceMs(from: Sight, to: Sight): number {

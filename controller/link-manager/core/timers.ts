@@ -13,7 +13,7 @@ export const lookPeriodMs = 1_000;
  */
 export const hungMs = 6_000;
 /** Of calls whose silence is watched by these two: longer than either can take. */
-export const watchedCallMs = 300_000;
+export const watchedCallMs = 1_200_000;
 /** First wait before a new start; the data path stands still meanwhile. */
 export const restartFirstMs = 100;
 /** Longest wait: a process that cannot start must not fill the log. */
