@@ -53,6 +53,7 @@ const Line = z.looseObject({
   msg: z.string(),
   state: z.string().optional(),
   peer: z.string().optional(),
+  path: z.string().optional(),
 });
 
 /** Log lines of a node that say so. */
@@ -67,9 +68,11 @@ const said = (node: EvioNode, msg: string): readonly z.infer<typeof Line>[] =>
 /** From when the later of the two was online until the link was up, by the later one's log. */
 async function linkMs(node: EvioNode, peerId: string): Promise<number> {
   const online = said(node, 'signalling changed').find(({ state }) => state === 'online');
-  // The line is written after the state that `waitUp` saw.
+  // The line is written after the state that `waitUp` saw; over the ring frames may have come before.
   const up = await waitFor('the link is told', () =>
-    said(node, 'link up').find(({ peer }) => peer === peerId),
+    [...said(node, 'link up'), ...said(node, 'path changed')].find(
+      ({ peer, path }) => peer === peerId && path !== 'ring',
+    ),
   );
   return Date.parse(up.time) - Date.parse(online?.time ?? '');
 }
