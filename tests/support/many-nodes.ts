@@ -215,20 +215,25 @@ export async function waitAllPairs(
   return performance.now() - startedMs;
 }
 
-/** CPU seconds and memory of all processes of the nodes, tunnel processes included. */
+/** CPU seconds of all nodes, and the memory that each takes of a machine, with both processes. */
 export async function costOf(
   nodes: readonly EvioNode[],
 ): Promise<{ readonly cpuSeconds: number; readonly rssMib: readonly number[] }> {
   const tunnels = await Promise.all(
     nodes.map(async (node) => (await overlayOf(node)).bridgeProcess.pid ?? 0),
   );
-  const pids = nodes.map((node, index) => [node.pid, tunnels[index] ?? 0]);
-  const rssMib = pids.map((pair) => pair.reduce((sum, pid) => sum + rssMibOf(pid), 0));
-  return { cpuSeconds: pids.flat().reduce((sum, pid) => sum + cpuSecondsOf(pid), 0), rssMib };
+  const pairs = nodes.map((node, index) => [node.pid, tunnels[index] ?? 0]);
+  const cpuSeconds = pairs.flat().reduce((sum, pid) => sum + cpuSecondsOf(pid), 0);
+  return { cpuSeconds, rssMib: pairs.map(memoryMibOf) };
 }
 
-const rssMibOf = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? 0) / 1_024;
+/** What each has for itself, and once the files that both map: they run the same executable. */
+function memoryMibOf(pids: readonly number[]): number {
+  const of = (pid: number, kind: 'Anon' | 'File'): number =>
+    Number(new RegExp(`Rss${kind}:\\s+(\\d+)`).exec(readProc(pid, 'status'))?.[1] ?? 0) / 1_024;
+  const own = pids.reduce((sum, pid) => sum + of(pid, 'Anon'), 0);
+  return own + Math.max(...pids.map((pid) => of(pid, 'File')));
+}
 
 /** utime and stime (proc(5)), in ticks of 10 ms. */
 function cpuSecondsOf(pid: number): number {

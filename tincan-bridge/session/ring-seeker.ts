@@ -8,6 +8,9 @@ import type { NodeId } from '../../base/ids.ts';
 import { seekAgainMs, tellMs, unheardMs } from './core/timers.ts';
 import type { RingPort } from './ring-port.ts';
 
+/** Of the time that a way gets: 24 s at most. */
+const maxDoublings = 4;
+
 export interface RingSeekerDeps {
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -26,6 +29,8 @@ export class RingSeeker {
   #hop: { readonly via: NodeId | null; readonly sinceMs: number };
   /** First hop of the way that was left last, until something is heard over another. */
   #left: NodeId | null = null;
+  /** Ways left in a row without a word: where all are late, each gets twice the time of the last. */
+  #inVain = 0;
 
   constructor(deps: RingSeekerDeps) {
     this.#deps = deps;
@@ -42,6 +47,7 @@ export class RingSeeker {
         ring.swallowed(this.#left);
       }
       this.#left = null;
+      this.#inVain = 0;
       this.#silentMs = null;
       return;
     }
@@ -63,6 +69,7 @@ export class RingSeeker {
   /** A datagram of the handshake over the ring came in. */
   heard(): void {
     this.#heardMs = this.#deps.clock.now();
+    this.#inVain = 0;
   }
 
   /** Whether a handshake over the ring is under way: it is looked after until it is not. */
@@ -88,11 +95,13 @@ export class RingSeeker {
     const { clock, peer, ring } = this.#deps;
     const via = ring.way(peer)?.via ?? null;
     if (via !== this.#hop.via) this.#hop = { via, sinceMs: clock.now() };
-    return clock.now() - this.#hop.sinceMs >= unheardMs;
+    const patienceMs = unheardMs * 2 ** Math.min(this.#inVain, maxDoublings);
+    return clock.now() - this.#hop.sinceMs >= patienceMs;
   }
 
   #leave(): NodeId | null {
     const left = this.#deps.ring.leave(this.#deps.peer);
+    this.#inVain += 1;
     this.#isTried(); // another one from now on
     return left;
   }

@@ -24,13 +24,15 @@ export const fullBudget = (
   nowMs: number,
 ): Budget => ({ perSecond, burst, tokens: burst, atMs: nowMs });
 
-/** Takes one token if there is one. */
+/** Takes so many tokens if they are there; a full bucket gives any number, and is empty then. */
 export function spend(
   budget: Budget,
   nowMs: number,
+  cost = 1,
 ): { readonly budget: Budget; readonly allowed: boolean } {
   const gained = ((nowMs - budget.atMs) / 1_000) * budget.perSecond;
   const tokens = Math.min(budget.burst, budget.tokens + Math.max(0, gained));
-  const allowed = tokens >= 1;
-  return { budget: { ...budget, tokens: allowed ? tokens - 1 : tokens, atMs: nowMs }, allowed };
+  const allowed = tokens >= Math.min(cost, budget.burst);
+  const left = allowed ? Math.max(0, tokens - cost) : tokens;
+  return { budget: { ...budget, tokens: left, atMs: nowMs }, allowed };
 }

@@ -194,7 +194,7 @@ export class Router {
    * that the nodes would take by themselves.
    */
   search(target: NodeId, nowMs: number, anew = false): readonly RouteEffect[] {
-    const asking = this.#searches.begin(target, nowMs, anew);
+    const asking = this.#searches.begin(target, nowMs, anew, this.#near.sorted().length);
     return asking === null ? [] : this.#ask(asking, nowMs);
   }
 

@@ -15,10 +15,11 @@ const tries = [
 /** Under way at once; beyond, a dead end stays one until there is room. */
 const maxSearches = 64;
 /**
- * Begun here. A search reaches every node: where a server and half the members are away, all of the
- * others look for all of them, and what that costs grows with the third power of the members.
+ * Begun here, in datagrams: a search costs every node as many as it has neighbours. Where a server and
+ * half of the members are away, all of the others look for all of them, which grows with the third power
+ * of the members; where links are few, each search is cheap and more of them are needed.
  */
-const beginBudget = { perSecond: 1, burst: 64 } as const;
+const beginBudget = { perSecond: 8, burst: 256 } as const;
 /** Targets that are remembered as not found; the oldest gives way. */
 const maxFailed = 4_096;
 const firstPauseMs = 1_000;
@@ -52,11 +53,14 @@ export class Searches {
     return this.#under.has(target);
   }
 
-  /** What to ask, or null: under way already, failed just now, too many at once or in a while. */
-  begin(target: NodeId, nowMs: number, anew: boolean): Asking | null {
+  /**
+   * What to ask, or null: under way already, failed just now, too many at once or in a while. `links`:
+   * over which it goes out.
+   */
+  begin(target: NodeId, nowMs: number, anew: boolean, links: number): Asking | null {
     if (this.#under.has(target) || this.#under.size >= maxSearches) return null;
     if ((this.#failed.get(target)?.untilMs ?? 0) > nowMs) return null;
-    const { budget, allowed } = spend(this.#budget, nowMs);
+    const { budget, allowed } = spend(this.#budget, nowMs, Math.max(1, links));
     this.#budget = budget;
     return !allowed ? null : this.#ask(target, 0, nowMs, anew);
   }
