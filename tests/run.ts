@@ -41,7 +41,7 @@ const folders: Record<string, Limits> = {
   netns: {
     limitMs: 900_000,
     jobs: 2,
-    alone: ['bridge-ring', 'ring-lab', 'ring-outage'],
+    alone: ['bridge-ring', 'rekey', 'ring-lab', 'ring-outage'],
     again: true,
   },
   kubernetes: { limitMs: 900_000, jobs: 1, again: true },
