@@ -21,7 +21,7 @@ interface Limits {
   readonly limitMs: number;
   /** Files of the folder that may run beside each other. */
   readonly jobs: number;
-  /** Parts of names: files that load the machine so that nothing may run beside them. */
+  /** Parts of names: files that load the machine, or count what other load would change. */
   readonly alone?: readonly string[];
   /**
    * A file that fails is run once more, alone. Only where real programs race against real seconds on
