@@ -56,11 +56,12 @@ await withScope(async (scope) => {
     node.start();
     const restartMs = performance.now();
     await waitOnline([node], patienceMs);
+    const onlineS = seconds(restartMs);
     await waitAllPairs(lab, nodes, patienceMs);
     healed.push(performance.now() - restartMs);
     print(
       `${node.name} ${way}: the others reach each other after ${(withoutMs / 1_000).toFixed(1)} s, ` +
-        `all again ${seconds(restartMs)} s after its start`,
+        `it is online ${onlineS} s after its start, all reach each other again after ${seconds(restartMs)} s`,
     );
     const leftMs = Number(values['restart-every']) * 1_000 - (performance.now() - roundMs);
     if (leftMs > 0) await new Promise((resolve) => setTimeout(resolve, leftMs));

@@ -19,7 +19,7 @@ import {
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { drainMs, earlyMs } from './core/timers.ts';
+import { drainMs, earlyMs, restMs } from './core/timers.ts';
 import type { Pinged } from './overlay-ping.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { runEffect } from './session-effects.ts';
@@ -271,22 +271,26 @@ export class PeerSession {
     const number = this.#subjectOf(id);
     const { associations, traffic, probe, seeker } = this.#parts;
     const counters = associations.counters(number);
+    const { link } = this.#machine.state;
+    const onRing = link.kind === 'up' && link.path === 'ring';
+    let resting = false;
     if (id === 'tick' && counters !== null) {
-      this.payloadAgoMs(); // looks whether some has crossed
+      resting = this.payloadAgoMs() >= restMs && onRing;
       traffic.sample(counters, clock.now());
       probe.tick(counters.sentBytes, counters.sendErrors);
     }
-    const { link } = this.#machine.state;
     if (id === 'tick' && link.kind === 'up') {
-      seeker.look(link.path === 'ring', link.suspectSinceMs !== null);
+      seeker.look(onRing, link.suspectSinceMs !== null && !resting);
     }
-    // Beside an attempt that takes long the ring is tried: a way may have to be searched for.
-    if ((id === 'repeat' || id === 'pause') && !this.isUp) this.#deps.ring.seek(this.peer);
+    // Between attempts the ring is tried: a way may have to be searched for. What waits has it searched
+    // for at once; nobody else searches for one who may just be away.
+    if (id === 'pause' && !this.isUp) this.#deps.ring.seek(this.peer);
     const usedBytes = Math.max(counters?.sentBytes ?? 0, counters?.receivedBytes ?? 0);
     this.#machine.input({
       kind: 'timer',
       id,
       heardAgoMs: counters?.receivedAgoMs ?? -1,
+      resting,
       usedBytes,
     });
   }

@@ -8,7 +8,7 @@ import { messageOf } from '../../base/errors.ts';
 import { SessionNonce } from '../../base/ids.ts';
 import type { SessionNumber } from '../datapath/datapath.ts';
 import { nextSession } from './core/session.ts';
-import type { Effect, Input, SessionState } from './core/session-state.ts';
+import type { Effect, Input, Moment, SessionState } from './core/session-state.ts';
 import type { RingPort } from './ring-port.ts';
 import type { SessionDeps } from './session-contract.ts';
 
@@ -51,25 +51,38 @@ export class SessionMachine {
   }
 
   input(input: Input): void {
-    const { clock, ring, nextNumber, signal } = this.#deps;
+    const { signal } = this.#deps;
     if (signal.aborted) return;
     this.#queue.push(input);
     if (this.#running) return; // an effect caused it: after the other effects
     this.#running = true;
     for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-      const { state, effects } = nextSession(this.#state, next, {
-        nowMs: clock.now(),
-        nonce: SessionNonce.parse(randomBytes(8).toString('hex')),
-        random: Math.random(),
-        number: nextNumber(),
-        way: ring.way(this.#state.peer) !== null,
-      });
+      const { state, effects } = nextSession(this.#state, next, this.#moment());
       this.#state = state;
       for (const effect of effects) this.#guarded(effect);
       this.tellLink();
       this.#deps.onState(state);
     }
     this.#running = false;
+  }
+
+  /** Most inputs are ticks, which need neither a nonce nor a way: both cost something. */
+  #moment(): Moment {
+    const { clock, ring, nextNumber } = this.#deps;
+    const { peer } = this.#state;
+    let nonce: SessionNonce | null = null;
+    return {
+      nowMs: clock.now(),
+      get nonce() {
+        nonce ??= SessionNonce.parse(randomBytes(8).toString('hex'));
+        return nonce;
+      },
+      random: Math.random(),
+      number: nextNumber(),
+      get way() {
+        return ring.way(peer) !== null;
+      },
+    };
   }
 
   /** Whether the fabric may count on it: told at once, so that a way around is found. */

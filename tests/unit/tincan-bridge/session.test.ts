@@ -164,6 +164,8 @@ test('a new attempt that fails leaves a healthy link alone', () => {
   assert.equal(run.state.link.kind, 'up');
 });
 
+const heardAgo = (heardAgoMs: number) => ({ heardAgoMs, resting: false });
+
 test('silence is asked about, then suspected within 5 s, then the session ends within 30 s', () => {
   const run = online();
   const told: Array<readonly [number, string]> = [];
@@ -203,8 +205,39 @@ test('a suspect link that is heard again is healthy again', () => {
   const { state } = online();
   if (state.link.kind !== 'up') throw new Error('down');
   const suspect = { ...state.link, suspectSinceMs: 5_000, unanswered: 3, askedMs: 5_000 };
-  assert.equal(lookAfterLink(suspect, 6_000, 6_060).verdict, 'suspect');
-  assert.equal(lookAfterLink(suspect, 100, 6_060).verdict, 'healthy');
+  assert.equal(lookAfterLink(suspect, heardAgo(6_000), 6_060).verdict, 'suspect');
+  assert.equal(lookAfterLink(suspect, heardAgo(100), 6_060).verdict, 'healthy');
+});
+
+test('a session that rests is asked every 10 s, and silence before it was asked proves nothing', () => {
+  const { state } = online();
+  if (state.link.kind !== 'up') throw new Error('down');
+  const asked: number[] = [];
+  let link = { ...state.link, sinceMs: 0, askedMs: 0 };
+  const look = (nowMs: number, heardAgoMs: number) => {
+    const health = lookAfterLink(link, { heardAgoMs, resting: true }, nowMs);
+    if (health.asks) asked.push(nowMs);
+    link = health.link;
+    return health.verdict;
+  };
+  // It answers each question, and is silent from 25 s on.
+  let heardMs = 0;
+  const suspected: number[] = [];
+  for (let now = 0; now <= 36_000; now += timers.tickMs) {
+    if (now <= 25_000 && asked.at(-1) === now - timers.tickMs) heardMs = now - timers.tickMs + 20;
+    if (look(now, now - heardMs) !== 'healthy') suspected.push(now);
+  }
+  assert.deepEqual(asked.slice(0, 3), [10_000, 20_500, 31_000]);
+  assert.ok((suspected[0] ?? 0) >= 31_000 + 1_500, `suspected at ${suspected[0]}`);
+  assert.ok((suspected[0] ?? 99_999) <= 31_000 + 2_500, `suspected at ${suspected[0]}`);
+});
+
+test('sessions look at themselves at the same moments, about every half second', () => {
+  for (const now of [0.2, 499.9, 500.3, 624, 626, 1_000_000.7]) {
+    const next = timers.nextTickMs(now);
+    assert.equal(next % timers.tickMs, 0);
+    assert.ok(next - now >= timers.tickMs / 2 && next - now <= 1.5 * timers.tickMs, `${now}`);
+  }
 });
 
 test('consent that expires starts another path at once', () => {

@@ -179,6 +179,12 @@ export class Neighbourhood {
     return { kind: 'neighbours', transit: this.transit, neighbours: this.#advertised() };
   }
 
+  /** Neighbours that are the node itself, or have said that they have a link to it and carry. */
+  leadingTo(id: NodeId): readonly NodeId[] {
+    const vias = this.#seen().vias.get(id) ?? [];
+    return vias.filter((via) => via === id || this.carries(via));
+  }
+
   /** Ids in sight, the nearest to `target` first, either way round. Walks only as far as it is asked. */
   *towards(target: NodeId): Generator<Sighting> {
     const { ids, vias } = this.#seen();

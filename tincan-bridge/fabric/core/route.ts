@@ -15,7 +15,7 @@ import { AvoidedHops } from './avoided-hops.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
 import type { DeadEnd, Found, RingControl, Search } from './ring-control.ts';
-import { type Asking, Searches } from './searches.ts';
+import { type Asking, narrowTtl, Searches } from './searches.ts';
 
 /** Of an envelope whose way is not known to be longer: greedy ways are O(log² n). */
 export const defaultTtl = 64;
@@ -299,7 +299,11 @@ export class Router {
         { kind: 'send', to: from, control: { kind: 'found', origin, target, number, hops: 0 } },
       ];
     }
-    if (ttl <= 1 || !this.#near.transit) return [];
+    if (!this.#near.transit) return [];
+    if (ttl <= narrowTtl) {
+      const vias = this.#near.leadingTo(target).filter((id) => id !== from && id !== origin);
+      return vias.map((to) => ({ kind: 'send', to, control: search }) as const);
+    }
     // For another way every second node or so leaves its own one out: which of them is the bad one,
     // nobody can see, and the next search throws the dice again.
     const usual =
@@ -315,7 +319,7 @@ export class Router {
       const avoided = (id: NodeId): boolean => this.#avoided.has(target, id, nowMs);
       const others = this.#near.sorted().some((id) => this.#near.carries(id) && !avoided(id));
       if (avoided(from) && others) return [];
-      if (!this.#searches.end(target, number)) return [];
+      if (!this.#searches.end(target, number, nowMs)) return [];
       this.#learn(target, from, hops, nowMs);
       return [{ kind: 'found', target }];
     }

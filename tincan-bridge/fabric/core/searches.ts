@@ -6,12 +6,23 @@ import type { NodeId } from '../../../base/ids.ts';
 import { remember } from '../../../base/remember.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
 
-/** Each try reaches further; the last one everybody: ttl is a byte. */
+/** Asked with a ttl of this, only who has the target in sight asks others, and no one but those. */
+export const narrowTtl = 1;
+
+/**
+ * Each try reaches further; the last one everybody: ttl is a byte. The first costs as many datagrams as
+ * there are neighbours and reaches what is three hops away, in most overlays everybody; the others cost
+ * as many as there are links. `waits`: of what answers took lately, at least `leastMs`.
+ */
 const tries = [
-  { ttl: 4, waitMs: 400 },
-  { ttl: 16, waitMs: 1_500 },
-  { ttl: 255, waitMs: 5_000 },
+  { ttl: narrowTtl, leastMs: 200, waits: 4 },
+  { ttl: 16, leastMs: 1_500, waits: 8 },
+  { ttl: 255, leastMs: 5_000, waits: 16 },
 ] as const;
+/** Where all is late, a wait grows with it, up to this. */
+const maxWaitMs = 10_000;
+/** Weight of a new measurement (RFC 6298 uses the same for the round trip time). */
+const weight = 1 / 8;
 /** Under way at once; beyond, a dead end stays one until there is room. */
 const maxSearches = 64;
 /**
@@ -26,9 +37,10 @@ const firstPauseMs = 1_000;
 const maxPauseMs = 30_000;
 
 interface Search {
-  readonly number: number;
-  readonly attempt: number;
+  /** Of all tries: the answer to an earlier one is as good. */
+  readonly numbers: readonly number[];
   readonly anew: boolean;
+  readonly beganMs: number;
   readonly untilMs: number;
 }
 
@@ -44,6 +56,8 @@ export class Searches {
   readonly #failed = new Map<NodeId, { readonly pauseMs: number; readonly untilMs: number }>();
   readonly #random32: () => number;
   #budget: Budget = fullBudget(beginBudget, 0);
+  /** How long answers took, smoothed. */
+  #answerMs = 0;
 
   constructor(random32: () => number) {
     this.#random32 = random32;
@@ -62,12 +76,15 @@ export class Searches {
     if ((this.#failed.get(target)?.untilMs ?? 0) > nowMs) return null;
     const { budget, allowed } = spend(this.#budget, nowMs, Math.max(1, links));
     this.#budget = budget;
-    return !allowed ? null : this.#ask(target, 0, nowMs, anew);
+    if (!allowed) return null;
+    return this.#ask(target, { numbers: [], anew, beganMs: nowMs, untilMs: nowMs }, nowMs);
   }
 
   /** Whether the answer is to the search that is under way; it is over then. */
-  end(target: NodeId, number: number): boolean {
-    if (this.#under.get(target)?.number !== number) return false;
+  end(target: NodeId, number: number, nowMs: number): boolean {
+    const search = this.#under.get(target);
+    if (search === undefined || !search.numbers.includes(number)) return false;
+    this.#answerMs += weight * (nowMs - search.beganMs - this.#answerMs);
     this.#under.delete(target);
     this.#failed.delete(target);
     return true;
@@ -84,7 +101,7 @@ export class Searches {
     const lost: NodeId[] = [];
     for (const [target, search] of [...this.#under]) {
       if (search.untilMs > nowMs) continue;
-      const next = this.#ask(target, search.attempt + 1, nowMs, search.anew);
+      const next = this.#ask(target, search, nowMs);
       if (next !== null) asking.push(next);
       else lost.push(target);
     }
@@ -97,15 +114,17 @@ export class Searches {
     return at;
   }
 
-  #ask(target: NodeId, attempt: number, nowMs: number, anew: boolean): Asking | null {
-    const reach = tries[attempt];
+  #ask(target: NodeId, search: Search, nowMs: number): Asking | null {
+    const { anew, numbers } = search;
+    const reach = tries[numbers.length];
     if (reach === undefined) {
       this.#under.delete(target);
       this.#fail(target, nowMs);
       return null;
     }
     const number = this.#random32();
-    this.#under.set(target, { number, attempt, anew, untilMs: nowMs + reach.waitMs });
+    const waitMs = Math.min(maxWaitMs, Math.max(reach.leastMs, reach.waits * this.#answerMs));
+    this.#under.set(target, { ...search, numbers: [...numbers, number], untilMs: nowMs + waitMs });
     return { target, number, ttl: reach.ttl, anew };
   }
 

@@ -19,7 +19,7 @@ import {
   type SessionStep,
   type Setup,
 } from './session-state.ts';
-import { endedMs, rekeyFailuresAllowed, stableMs, tickMs } from './timers.ts';
+import { endedMs, nextTickMs, rekeyFailuresAllowed, stableMs } from './timers.ts';
 
 export function onAskTimer(state: SessionState, at: Moment): SessionStep {
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
@@ -31,11 +31,12 @@ export function onAskTimer(state: SessionState, at: Moment): SessionStep {
 
 export function onTick(
   state: SessionState,
-  { heardAgoMs, usedBytes = 0 }: Input & { readonly kind: 'timer' },
+  { heardAgoMs, resting = false, usedBytes = 0 }: Input & { readonly kind: 'timer' },
   at: Moment,
 ): SessionStep {
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
-  const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heardAgoMs, at.nowMs);
+  const heard = { heardAgoMs, resting };
+  const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heard, at.nowMs);
   if (verdict === 'dead') return onDead(state, state.link, silentMs, at);
   const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
   const failures = steady ? 0 : state.failures;
@@ -44,7 +45,7 @@ export function onTick(
   const effects: readonly Effect[] = [
     ...moved.effects,
     ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
-    { kind: 'timer', id: 'tick', atMs: at.nowMs + tickMs },
+    { kind: 'timer', id: 'tick', atMs: nextTickMs(at.nowMs) },
     ...(isWorn(next, usedBytes) ? [{ kind: 'timer', id: 'rekey', atMs: at.nowMs } as const] : []),
   ];
   const worn = next.rekeyed.failures >= rekeyFailuresAllowed;

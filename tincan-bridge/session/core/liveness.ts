@@ -3,10 +3,12 @@
  * Owns the rules; consent (RFC 7675) is ICE's and arrives at the machine as `ice-failed`.
  */
 import type { Link } from './session-state.ts';
-import { deadPathMs, deadSessionMs, measureMs, quietMs } from './timers.ts';
+import { deadPathMs, deadSessionMs, measureMs, quietMs, restQuietMs, tickMs } from './timers.ts';
 
 /** Unanswered questions without which silence proves nothing: our own clock may have stood still. */
 const enoughUnanswered = 2;
+/** Nor does it before an answer to the first of them is late: who rests is silent for long anyway. */
+const answerMs = deadPathMs - quietMs - tickMs;
 
 type Up = Link & { readonly kind: 'up' };
 
@@ -18,13 +20,22 @@ export interface LinkHealth {
   readonly silentMs: number;
 }
 
-/** Once in `tickMs` while the link is up. `heardAgoMs`: since the last record, -1 for never. */
-export function lookAfterLink(link: Up, heardAgoMs: number, nowMs: number): LinkHealth {
+/** `heardAgoMs`: since the last record, -1 for never. `resting`: over the ring, without a frame. */
+export interface Heard {
+  readonly heardAgoMs: number;
+  readonly resting: boolean;
+}
+
+/** Once in about `tickMs` while the link is up. */
+export function lookAfterLink(link: Up, { heardAgoMs, resting }: Heard, nowMs: number): LinkHealth {
   const upMs = nowMs - link.sinceMs;
   const silentMs = heardAgoMs < 0 ? upMs : Math.min(heardAgoMs, upMs);
   const unanswered = silentMs < nowMs - link.askedMs ? 0 : link.unanswered;
-  const asks = unanswered > 0 || silentMs >= quietMs || nowMs - link.askedMs >= measureMs;
-  const silent = silentMs >= deadPathMs && unanswered >= enoughUnanswered;
+  const doubtMs = unanswered === 0 ? nowMs : link.doubtMs;
+  const measures = !resting && nowMs - link.askedMs >= measureMs;
+  const asks = unanswered > 0 || silentMs >= (resting ? restQuietMs : quietMs) || measures;
+  const late = unanswered >= enoughUnanswered && nowMs - doubtMs >= answerMs;
+  const silent = silentMs >= deadPathMs && late;
   const still = silentMs < quietMs ? null : link.suspectSinceMs;
   const suspectSinceMs = silent ? (link.suspectSinceMs ?? nowMs) : still;
   const dead = silent && silentMs >= deadSessionMs;
@@ -34,6 +45,7 @@ export function lookAfterLink(link: Up, heardAgoMs: number, nowMs: number): Link
       suspectSinceMs,
       unanswered: asks ? unanswered + 1 : unanswered,
       askedMs: asks ? nowMs : link.askedMs,
+      doubtMs,
     },
     asks,
     verdict: dead ? 'dead' : suspectSinceMs === null ? 'healthy' : 'suspect',

@@ -11,11 +11,11 @@ import {
   confirmMs,
   confirmRepeatMs,
   firstAskMs,
+  nextTickMs,
   rekeyRetryMs,
   retireMaxMs,
   retireMs,
   retiringAllowed,
-  tickMs,
 } from './timers.ts';
 
 /** When the keys that are used from now on are to be replaced: jittered, so that peers differ. */
@@ -85,6 +85,7 @@ export function goOnline(
       sinceMs: nowMs,
       unanswered: 0,
       askedMs: nowMs,
+      doubtMs: nowMs,
       suspectSinceMs: null,
       path,
       sought: 0,
@@ -96,7 +97,7 @@ export function goOnline(
     { kind: 'note', what: path === 'ring' ? 'online over the ring' : 'online' },
     { kind: 'up', setUpMs: nowMs - state.wantedMs },
     { kind: 'timer', id: 'ask', atMs: nowMs + firstAskMs },
-    { kind: 'timer', id: 'tick', atMs: nowMs + tickMs },
+    { kind: 'timer', id: 'tick', atMs: nextTickMs(nowMs) },
     rekeyTimer(up, at),
     ...(path !== 'direct' && state.wanted ? [improveLater(0, at)] : []),
   );
@@ -120,6 +121,7 @@ export function onHeard(state: SessionState, number: number, at: Moment): Sessio
       sinceMs: byAttempt ? nowMs : link.sinceMs,
       unanswered: 0,
       askedMs: nowMs,
+      doubtMs: nowMs,
       suspectSinceMs: null,
       path: standby.path,
       sought: standby.path !== 'direct' && link.path === standby.path ? link.sought : 0,

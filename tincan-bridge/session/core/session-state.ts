@@ -55,6 +55,8 @@ export type Link =
       /** Questions since something was heard, and when the last one was asked. */
       readonly unanswered: number;
       readonly askedMs: number;
+      /** When the first one of the unanswered was asked. */
+      readonly doubtMs: number;
       /** The path is taken for dead since then. */
       readonly suspectSinceMs: number | null;
       readonly path: LinkPath;
@@ -196,6 +198,8 @@ export type Input =
       readonly id: TimerId;
       /** Since the last record of the association in use, or of the one that the timer is about. */
       readonly heardAgoMs: number;
+      /** It leads over the ring and has carried no frame for a while. */
+      readonly resting?: boolean;
       /** Bytes under the keys in use, the larger direction. */
       readonly usedBytes?: number;
     }

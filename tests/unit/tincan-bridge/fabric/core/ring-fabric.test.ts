@@ -120,6 +120,66 @@ test('a search is sent on once, answered once, and not brought without end by on
   assert.equal(fabric.control(at(ids, 2), { ...search, number: 9_999 }, 0).length, 2);
 });
 
+test('a narrow search goes only to those that have the target in sight', () => {
+  const { fabric, ids } = fabricOf(20);
+  for (const index of [1, 2, 3, 4]) fabric.linkUp(at(ids, index), 0);
+  const target = at(ids, 18);
+  const search = { kind: 'search', origin: at(ids, 9), target, ttl: 1, anew: false } as const;
+  const askedBy = (from: number, number: number): readonly number[] =>
+    fabric
+      .control(at(ids, from), { ...search, number }, 0)
+      .flatMap((effect) => (effect.kind === 'control' ? [ids.indexOf(effect.to)] : []));
+  assert.deepEqual(askedBy(1, 1), []);
+  const neighbours = [target];
+  for (const index of [2, 3]) {
+    fabric.control(at(ids, index), { kind: 'neighbours', transit: true, neighbours }, 0);
+  }
+  assert.deepEqual(askedBy(1, 2), [2, 3]);
+  assert.deepEqual(askedBy(2, 3), [3], 'never back');
+  fabric.linkUp(target, 0);
+  assert.ok(askedBy(1, 4).includes(18));
+});
+
+test('a search widens, longer where answers take long, and an answer to an earlier try counts', () => {
+  const { fabric, ids } = fabricOf(20);
+  fabric.linkUp(at(ids, 1), 0);
+  const tries = (target: NodeId, fromMs: number, toMs: number) => {
+    const asked: { atMs: number; ttl: number; number: number }[] = [];
+    const note = (effects: readonly { kind: string }[], atMs: number): void => {
+      for (const effect of effects as ReturnType<typeof fabric.tick>) {
+        if (effect.kind !== 'control' || effect.control.kind !== 'search') continue;
+        asked.push({ atMs, ttl: effect.control.ttl, number: effect.control.number });
+      }
+    };
+    for (const effect of fabric.router.search(target, fromMs)) {
+      if (effect.kind === 'send') note([{ ...effect, kind: 'control' }], fromMs);
+    }
+    for (let now = fromMs + 50; now < toMs; now += 50) note(fabric.tick(now), now);
+    return asked;
+  };
+  const first = tries(at(ids, 18), 0, 4_000);
+  assert.deepEqual(
+    first.map(({ atMs, ttl }) => [atMs, ttl]),
+    [
+      [0, 1],
+      [200, 16],
+      [1_700, 255],
+    ],
+  );
+  const { number = 0 } = first[1] ?? {};
+  const origin = at(ids, 0);
+  const found = { kind: 'found', origin, target: at(ids, 18), number, hops: 3 } as const;
+  assert.deepEqual(kinds(fabric.control(at(ids, 1), found, 4_000)), ['way']);
+  assert.deepEqual(
+    tries(at(ids, 17), 60_000, 80_000).map(({ atMs, ttl }) => [atMs - 60_000, ttl]),
+    [
+      [0, 1],
+      [2_000, 16],
+      [6_000, 255],
+    ],
+  );
+});
+
 test('nobody’s way leads over a leaf', () => {
   const { fabric, ids } = fabricOf(20);
   fabric.linkUp(at(ids, 1), 0);
