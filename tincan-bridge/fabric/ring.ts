@@ -307,7 +307,7 @@ export class Ring implements RingPort {
     const dueMs = this.#fabric.dueMs(clock.now());
     if (dueMs === null || signal.aborted) return;
     if (this.#dueMs !== null && this.#dueMs <= dueMs) return;
-    this.#timer.abort();
+    this.#timer.abort('moved');
     this.#timer = new AbortController();
     this.#dueMs = dueMs;
     const waitMs = Math.max(1, Math.ceil(dueMs - clock.now()));

@@ -114,7 +114,7 @@ export class PathProbe {
 
   #schedule(atMs: number): void {
     const { clock } = this.#deps;
-    this.#timer.abort();
+    this.#timer.abort('moved');
     this.#timer = new AbortController();
     clock.after(Math.max(1, Math.ceil(atMs - clock.now())), this.#timer.signal, () =>
       this.#input({ kind: 'timer' }),

@@ -40,11 +40,10 @@ export class RingSeeker {
   /** Of a session that is up, now and then. */
   look(onRing: boolean, silent: boolean): void {
     const { clock, peer, ring } = this.#deps;
-    const isTried = this.#isTried();
     if (!silent) {
-      const now = this.#hop.via;
-      if (onRing && this.#left !== null && now !== null && now !== this.#left) {
-        ring.swallowed(this.#left);
+      if (onRing && this.#left !== null) {
+        const now = ring.way(peer)?.via ?? null;
+        if (now !== null && now !== this.#left) ring.swallowed(this.#left);
       }
       this.#left = null;
       this.#inVain = 0;
@@ -52,6 +51,7 @@ export class RingSeeker {
       return;
     }
     this.#silentMs ??= clock.now();
+    const isTried = this.#isTried();
     if (clock.now() - this.#soughtMs < seekAgainMs) return;
     // The peer is told first: it may be its way that is the bad one, and ours the good one.
     const told = clock.now() - this.#silentMs >= tellMs;

@@ -15,7 +15,7 @@ export class TimerSet<Id> {
   }
 
   set(id: Id, atMs: number): void {
-    this.#timers.get(id)?.abort();
+    this.#timers.get(id)?.abort('moved'); // without a reason an error is made, with its stack
     const timer = new AbortController();
     this.#timers.set(id, timer);
     const waitMs = Math.max(0, Math.ceil(atMs - this.#clock.now()));

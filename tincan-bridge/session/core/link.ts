@@ -19,7 +19,14 @@ import {
   type SessionStep,
   type Setup,
 } from './session-state.ts';
-import { endedMs, nextTickMs, rekeyFailuresAllowed, stableMs } from './timers.ts';
+import {
+  endedMs,
+  nextTickMs,
+  rekeyFailuresAllowed,
+  restTickMs,
+  stableMs,
+  tickMs,
+} from './timers.ts';
 
 export function onAskTimer(state: SessionState, at: Moment): SessionStep {
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
@@ -40,12 +47,13 @@ export function onTick(
   if (verdict === 'dead') return onDead(state, state.link, silentMs, at);
   const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
   const failures = steady ? 0 : state.failures;
+  const everyMs = resting && verdict === 'healthy' ? restTickMs : tickMs;
   const moved = moveToRing({ ...state, link, failures }, at);
   const next = moved.state;
   const effects: readonly Effect[] = [
     ...moved.effects,
     ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
-    { kind: 'timer', id: 'tick', atMs: nextTickMs(at.nowMs) },
+    { kind: 'timer', id: 'tick', atMs: nextTickMs(at.nowMs, everyMs) },
     ...(isWorn(next, usedBytes) ? [{ kind: 'timer', id: 'rekey', atMs: at.nowMs } as const] : []),
   ];
   const worn = next.rekeyed.failures >= rekeyFailuresAllowed;

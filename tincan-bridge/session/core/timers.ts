@@ -37,18 +37,21 @@ export const tickMs = 500;
 
 /**
  * When a session looks at itself next: on a grid that all sessions of this process share, so that one
- * wake-up serves them all. Half to one and a half of `tickMs` from now.
+ * wake-up serves them all. Half to one and a half of `everyMs` from now.
  */
-export const nextTickMs = (nowMs: number): number => (Math.round(nowMs / tickMs) + 1) * tickMs;
+export const nextTickMs = (nowMs: number, everyMs: number = tickMs): number =>
+  (Math.round(nowMs / everyMs) + 1) * everyMs;
 
 /** Nothing heard for this long: ask. With tickMs and deadPathMs three questions go unanswered. */
 export const quietMs = 1_000;
 
 /**
- * A session over the ring that has carried no frame for this long rests: it is asked this rarely, and no
- * way is sought for it. Members have one with nearly every other: each question costs all nodes between.
+ * A session over the ring that has carried no frame for this long rests: it is looked at and asked this
+ * rarely, and no way is sought for it. Members have one with nearly every other, and each question costs
+ * all nodes between.
  */
 export const restMs = 5_000;
+export const restTickMs = 2_000;
 export const restQuietMs = 10_000;
 
 /** Asked for the round trip time at least this often. */
