@@ -227,6 +227,31 @@ export function datapathSuite(name: string, why: string | null, make: MakeNode):
     assert.equal(b.frames.length, 0);
   });
 
+  test('of what may say who has an address a copy goes up', async (t) => {
+    const [a, b] = await pair(t);
+    stations(join(a, b, 1), 1);
+    const of = (type: number, icmp: number): Uint8Array => {
+      const bytes = new Uint8Array(86);
+      bytes.set(frame(mac(1), mac(0)).subarray(0, 12));
+      bytes.set([type >> 8, type & 255], 12);
+      bytes[20] = 58;
+      bytes[54] = icmp;
+      return bytes;
+    };
+    const asking = [of(0x0806, 0), of(0x86dd, 135), of(0x86dd, 136)];
+    const others = [of(0x86dd, 134), of(0x0800, 135)];
+    for (const bytes of [...others, ...asking]) {
+      a.datapath.sendFrame(1, 'ethernet', { bytes, offload: null });
+    }
+    await until('frame-in', () => b.upcalls.length === asking.length);
+    const raised = asking.map((bytes) => ({
+      ...({ kind: 'frame-in', reason: 'resolution', session: 1 } as const),
+      frame: { bytes, offload: null },
+    }));
+    assert.deepEqual(b.upcalls, raised);
+    await until('delivered', () => b.datapath.counters().tapWrittenFrames >= 5);
+  });
+
   test('a peer that spoofs a station of ours does not keep its entry alive', async (t) => {
     const [a, b] = await pair(t);
     stations(join(a, b, 1), 1);

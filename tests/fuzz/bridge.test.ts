@@ -11,6 +11,7 @@ import { NodeId } from '../../base/ids.ts';
 import { createMemoryDatapath } from '../../tincan-bridge/datapath/memory.ts';
 import { MemoryNetwork } from '../../tincan-bridge/datapath/memory-network.ts';
 import { decodeUpcalls } from '../../tincan-bridge/datapath/upcalls.ts';
+import { decodeResolution } from '../../tincan-bridge/fabric/core/address-resolution.ts';
 import { decodeFlood, floodHeaderBytes } from '../../tincan-bridge/fabric/core/flood-codec.ts';
 import { decodeOwnFrame, encodeOwnFrame } from '../../tincan-bridge/fabric/core/loop-frame.ts';
 import {
@@ -174,6 +175,19 @@ test(
       const joined = parts.add(control?.kind === 'message' ? control : part);
       if (joined.kind === 'done' && joined.body !== null) {
         assert.ok(joined.body.length >= 1 && joined.body.length <= maxMessageChars);
+      }
+    });
+  },
+  limitMs,
+);
+
+test(
+  'questions for addresses: of every frame at most an address and a station',
+  async () => {
+    await fuzz({ target: 'resolution', seconds }, (input) => {
+      const read = decodeResolution(input);
+      for (const ip of [read?.asks?.ip, read?.asks?.asker, read?.says?.ip]) {
+        assert.match(ip ?? '00000000', /^([0-9a-f]{8}|[0-9a-f]{32})$/);
       }
     });
   },

@@ -76,6 +76,7 @@ test('in a line of nodes the ends share a segment, tools say how, and it survive
   print(`all pairs after ${(pairsMs / 1_000).toFixed(1)} s`);
   await step('links and ways', () => linksAndWays(line));
   await step('traffic', () => traffic(line));
+  await step('known addresses', () => knownAddresses(line));
   await step('DHCP', () => dhcp(line));
   await step('multicast', () => multicast(line));
   await step('a station that moves', () => moves(line));
@@ -133,6 +134,31 @@ async function linksAndWays({ a, b, c }: Line): Promise<void> {
   assert.match(ofLinks, /n2.*static/);
   assert.doesNotMatch(ofLinks, /n3/);
 }
+
+/** Who is asked for an address that is known: its station alone; and all, if that does not answer. */
+async function knownAddresses({ lab, a, b, c }: Line): Promise<void> {
+  const askAnew = async (address: string): Promise<void> => {
+    await lab.ip(a.ns, `neigh flush to ${address}`);
+    assert.equal((await ping(lab, a.ns, address, { count: 3 })).received, 3);
+  };
+  // A question that was just asked counts as not answered.
+  await new Promise((resolve) => setTimeout(resolve, 10_500));
+  for (const address of [c.address, 'fd77::3']) {
+    const before = await counterOf(a, 'unflooded');
+    const heard = lab.exec(b.ns, ['sh', '-c', questionsFor(address, deviceOf(b))]);
+    await askAnew(address);
+    assert.ok((await counterOf(a, 'unflooded')) > before, `${address} was asked of all`);
+    assert.equal((await heard).trim(), '', `${address} was asked of the node between too`);
+  }
+  const flooded = await counterOf(a, 'flooded');
+  await askAnew(c.address);
+  assert.ok((await counterOf(a, 'flooded')) > flooded, 'asked again so soon, it is asked of all');
+}
+
+const questionsFor = (address: string, device: string): string => {
+  const what = address.includes(':') ? 'icmp6 and ip6[40] == 135' : 'arp';
+  return `timeout 4 tcpdump -nn -l -Q out -i ${device} '${what}' 2>/dev/null | grep 'who has ${address}' || true`;
+};
 
 async function traffic({ lab, a, c }: Line): Promise<void> {
   assert.equal((await ping(lab, a.ns, c.address, { count: 20 })).received, 20);

@@ -76,7 +76,9 @@ export type FrameReason =
   /** Source has no entry, or another one than the side it came from. */
   | 'source'
   /** Larger than the path of its session carries (`session` says which). */
-  | 'too-big';
+  | 'too-big'
+  /** A copy, from a session: what was delivered may say who has an IP address (ARP, neighbour discovery). */
+  | 'resolution';
 
 /** An Ethernet frame with what the kernel said about it. Opaque but for the addon. */
 export interface Frame {
@@ -102,7 +104,7 @@ export type Upcall =
   /** A frame of type `ethernet` that came over a session and has an unexpected source. */
   | {
       readonly kind: 'frame-in';
-      readonly reason: 'source';
+      readonly reason: 'source' | 'resolution';
       readonly session: SessionNumber;
       readonly frame: Frame;
     }

@@ -50,3 +50,10 @@ export function payloadOf(type: FrameType, frame: Frame): Uint8Array {
   const undone = ((frame.offload?.[0] ?? 0) & 1) !== 0 ? checksumUndone : 0;
   return Uint8Array.of(frameTypes[type] | undone, ...frame.bytes);
 }
+
+/** ARP, or IPv6 neighbour solicitation or advertisement, without a tag. */
+export function resolvesAddress(frame: Uint8Array): boolean {
+  const type = (frame[12] ?? 0) * 256 + (frame[13] ?? 0);
+  const isDiscovery = frame[20] === 58 && (frame[54] === 135 || frame[54] === 136);
+  return type === 0x0806 || (type === 0x86dd && isDiscovery);
+}

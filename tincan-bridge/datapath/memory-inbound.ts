@@ -4,7 +4,15 @@
  */
 import { macFromBytes, type NodeId, nodeIdFromBytes } from '../../base/ids.ts';
 import type { Counters, Endpoint, Frame, SocketNumber, Upcall } from './datapath.ts';
-import { envelope, epochOf, innerOf, isRecord, recordBytes, typeNames } from './memory-bytes.ts';
+import {
+  envelope,
+  epochOf,
+  innerOf,
+  isRecord,
+  recordBytes,
+  resolvesAddress,
+  typeNames,
+} from './memory-bytes.ts';
 import type { MemoryOutbound } from './memory-outbound.ts';
 import { openRecord, ReplayWindow } from './memory-records.ts';
 import { isDirect, type MemoryTables, type Session, type Writable } from './memory-tables.ts';
@@ -109,7 +117,12 @@ export class MemoryInbound {
     }
     entry.usedAtMs = this.#tables.nowMs();
     if (station.kind === 'drop') this.#deps.counters.dropped++;
-    else this.#deps.deliver(frame);
+    else {
+      if (resolvesAddress(bytes)) {
+        this.#deps.up({ kind: 'frame-in', reason: 'resolution', session, frame });
+      }
+      this.#deps.deliver(frame);
+    }
   }
 
   #handleEnvelope(session: number, payload: Uint8Array): void {

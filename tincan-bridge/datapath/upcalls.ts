@@ -10,7 +10,9 @@ import type { Frame, FrameReason, Upcall } from './datapath.ts';
 const headerBytes = 80;
 const factsAt = 16;
 const kinds = ['frame-out', 'frame-in', 'message', 'envelope', 'datagram'] as const;
-const reasons: readonly FrameReason[] = ['group', 'unknown-destination', 'source', 'too-big'];
+const reasons: readonly FrameReason[] = [
+  ...(['group', 'unknown-destination', 'source', 'too-big', 'resolution'] as const),
+];
 
 /** All upcalls of one packed array, oldest first. */
 export function decodeUpcalls(packed: Uint8Array): Upcall[] {
@@ -36,7 +38,7 @@ function decodeOne(packed: Uint8Array, view: DataView, at: number, bytes: Uint8A
     case 'frame-out':
       return { kind, reason: reasons[code] ?? 'source', frame, session: number };
     case 'frame-in':
-      return { kind, reason: 'source', session: number, frame };
+      return { kind, reason: code === 4 ? 'resolution' : 'source', session: number, frame };
     case 'message': {
       const type = code === 1 ? 'flood' : 'control';
       return { kind, type, session: number, bytes, checksumUndone: flagged };

@@ -47,11 +47,11 @@ export class Stations {
     }));
   }
 
-  /** The host side sends with the address. True: it took it over from a node (a pod that moved). */
-  fromHost(source: Mac): boolean {
+  /** The host side sends with the address; it may take it over from a node (a pod that moved). */
+  fromHost(source: Mac): Learnt {
     const learnt = this.#learn(source, { kind: 'local' });
     if (learnt.kind === 'learnt') this.#datapath.setStation(source, { kind: 'local' });
-    return learnt.kind === 'learnt' && learnt.moved;
+    return learnt;
   }
 
   /** A flooded frame of the node, with which `session` is up. False: the address is not its. */

@@ -9,6 +9,8 @@ import type { Logger } from '../../base/log.ts';
 import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
 import type { HostStations } from '../network/host-stations.ts';
 import { ethernetHeaderBytes } from '../session/core/path.ts';
+import { decodeResolution } from './core/address-resolution.ts';
+import { Bindings } from './core/bindings.ts';
 import { type Budget, floodBudget, fullBudget, spend } from './core/budget.ts';
 import { decodeOwnFrame } from './core/loop-frame.ts';
 import { isGroup } from './core/mac-table.ts';
@@ -43,10 +45,18 @@ export class Switch {
   readonly #stations: Stations;
   readonly #host: HostSide;
   readonly #waiting = new WaitingFrames();
+  readonly #bindings = new Bindings();
   readonly #tooBig: TooBigAnswers;
   #flood: Budget;
   #narrow = { bytes: 0, untilMs: 0 };
-  readonly #counts = { flooded: 0, waited: 0, waitedInVain: 0, stormDropped: 0, malformed: 0 };
+  readonly #counts = {
+    flooded: 0,
+    unflooded: 0,
+    waited: 0,
+    waitedInVain: 0,
+    stormDropped: 0,
+    malformed: 0,
+  };
 
   constructor(deps: SwitchDeps) {
     const { datapath, clock, signal } = deps;
@@ -103,7 +113,8 @@ export class Switch {
       this.#counts.malformed += 1;
       return;
     }
-    if (this.#host.isClosed) this.#host.refuse(upcall);
+    if (upcall.reason === 'resolution') this.#bind(frame);
+    else if (this.#host.isClosed) this.#host.refuse(upcall);
     else if (upcall.kind === 'frame-in') this.#fromSession(upcall.session, source, frame);
     else if (upcall.reason === 'too-big') this.#answerTooBig(upcall.session, frame);
     else this.#fromHost(source, frame);
@@ -123,6 +134,7 @@ export class Switch {
       ...this.#tooBig.counts,
       ...this.ring.counters(),
       stations: this.#stations.size,
+      bindings: this.#bindings.size,
       waitingNodes: this.#waiting.size,
     };
   }
@@ -132,13 +144,33 @@ export class Switch {
   }
 
   #fromHost(source: Mac, frame: Frame): void {
-    // The host side owns what it uses: it may take an address over from a node (a pod that moved).
-    if (this.#stations.fromHost(source)) this.#host.suspect();
+    const learnt = this.#stations.fromHost(source);
+    if (learnt.kind === 'learnt') this.#bindings.isNew(source);
+    if (learnt.kind === 'learnt' && learnt.moved) this.#host.suspect();
     const destination = macFromBytes(frame.bytes);
     const place = isGroup(destination) ? null : this.#stations.find(destination);
-    if (place === null) this.#floodOut(frame);
+    if (place === null) this.#toAll(source, frame);
     else if (place.kind === 'node') this.#toNode(place.node, destination, frame);
     // A local destination is on the host's own bridge, which has delivered the frame already.
+  }
+
+  /** A question for an address whose station is known goes there alone. */
+  #toAll(source: Mac, frame: Frame): void {
+    const resolution = decodeResolution(frame.bytes);
+    const nowMs = this.#clock.now();
+    const station =
+      resolution === null ? null : this.#bindings.stationFor(source, resolution, nowMs);
+    const place = station === null ? null : this.#stations.find(station);
+    if (place?.kind === 'node' && this.ring.isMember(place.node)) {
+      this.#counts.unflooded += 1;
+      this.#sendTo(place.node, frame);
+    } else this.#floodOut(frame);
+  }
+
+  /** What the source says of itself; its address has passed the learning table. */
+  #bind(frame: Frame): void {
+    const resolution = decodeResolution(frame.bytes);
+    if (resolution !== null) this.#bindings.learn(resolution, this.#clock.now());
   }
 
   /** The tables had no entry for the station, or it was not this frame that they sent up. */
@@ -212,7 +244,9 @@ export class Switch {
     }
     const source = macFromBytes(frame.bytes.subarray(6));
     const session = this.#online.numberOf(origin);
-    if (this.#stations.fromFlood(source, origin, session)) this.#datapath.deliverFrame(frame);
+    if (!this.#stations.fromFlood(source, origin, session)) return;
+    this.#bind(frame);
+    this.#datapath.deliverFrame(frame);
   }
 
   #fromSession(session: SessionNumber, source: Mac, frame: Frame): void {
@@ -222,7 +256,9 @@ export class Switch {
         ? // A record of an association that was just replaced: good, but it teaches nothing any more.
           this.#stations.mayUse(source)
         : this.#stations.fromSession(source, node, session);
-    if (passes) this.#datapath.deliverFrame(frame);
+    if (!passes) return;
+    this.#bind(frame);
+    this.#datapath.deliverFrame(frame);
   }
 
   /** Nobody came to the session: what was known of the node is forgotten, the next frames are flooded. */

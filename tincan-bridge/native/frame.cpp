@@ -102,6 +102,14 @@ uint16_t checksumFold(uint64_t sum) {
   return static_cast<uint16_t>(sum);
 }
 
+bool resolvesAddress(const uint8_t* frame, size_t length) {
+  if (length < kEthernetBytes) return false;
+  const uint16_t type = get16(frame + 12);
+  if (type == 0x0806) return true;
+  // Next header ICMPv6 behind the fixed header, type 135 or 136 (RFC 4861 sections 4.3 and 4.4).
+  return type == 0x86dd && length > 54 && frame[20] == 58 && (frame[54] == 135 || frame[54] == 136);
+}
+
 void setIpv4Checksum(uint8_t* ip, size_t headerLength) {
   put16(ip + 10, 0);
   const uint16_t sum = static_cast<uint16_t>(~checksumFold(checksumAdd(ip, headerLength, 0)));

@@ -28,6 +28,9 @@ bool networkHeader(const uint8_t* frame, size_t length, size_t* offset, uint16_t
 /** False for every other frame. */
 bool parseLayers(const uint8_t* frame, size_t length, Layers* layers);
 
+/** ARP, or IPv6 neighbour solicitation or advertisement, without a tag: it may say who has an address. */
+bool resolvesAddress(const uint8_t* frame, size_t length);
+
 /** One's complement sum, not folded; `sum` carries on. An odd length only at the end. */
 uint64_t checksumAdd(const uint8_t* bytes, size_t length, uint64_t sum);
 uint16_t checksumFold(uint64_t sum);

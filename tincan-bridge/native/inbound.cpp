@@ -217,13 +217,17 @@ void Inbound::handleFrame(SessionEntry& session, uint8_t* frame, size_t length,
   if (source == nullptr ||
       (source->kind == StationKind::kSession && source->session != &session &&
        source->session->session->peer != session.session->peer))
-    return upcalls_->frameIn(session.session->number, checksumUndone, frame, length, counters_);
+    return upcalls_->frameIn(FrameReason::kSource, session.session->number, checksumUndone, frame,
+                             length, counters_);
   if (source->kind == StationKind::kLocal) {  // not a use of it: a peer must not keep it alive
     counters_->spoofed.add();
     return;
   }
   source->used->set(now_);
   if (source->kind == StationKind::kDrop) return counters_->dropped.add();
+  if (resolvesAddress(frame, length))
+    upcalls_->frameIn(FrameReason::kResolution, session.session->number, checksumUndone, frame,
+                      length, counters_);
   coalescer_.add(frame, length, checksumUndone);
 }
 

@@ -54,10 +54,10 @@ void Upcalls::frameOut(FrameReason reason, int32_t session, const VnetHeader& vn
   pushFrame(header, frame, counters);
 }
 
-void Upcalls::frameIn(int32_t session, bool checksumUndone, const uint8_t* frame, size_t length,
-                      EngineCounters* counters) {
+void Upcalls::frameIn(FrameReason reason, int32_t session, bool checksumUndone,
+                      const uint8_t* frame, size_t length, EngineCounters* counters) {
   UpcallHeader header = headerOf(UpcallKind::kFrameIn, session, length);
-  header.code = static_cast<uint8_t>(FrameReason::kSource);
+  header.code = static_cast<uint8_t>(reason);
   header.flags = checksumUndone;
   if (checksumUndone) header.offload = undoneOffload();
   pushFrame(header, frame, counters);

@@ -14,7 +14,13 @@ namespace evio {
 
 enum class UpcallKind : uint8_t { kFrameOut = 0, kFrameIn = 1, kMessage = 2, kEnvelope = 3,
                                   kDatagram = 4 };
-enum class FrameReason : uint8_t { kGroup = 0, kUnknownDestination = 1, kSource = 2, kTooBig = 3 };
+enum class FrameReason : uint8_t {
+  kGroup = 0,
+  kUnknownDestination = 1,
+  kSource = 2,
+  kTooBig = 3,
+  kResolution = 4,
+};
 
 /** In front of the bytes of each item, in the byte order of this machine; native.ts decodes it. */
 struct UpcallHeader {
@@ -40,7 +46,7 @@ class Upcalls {
 
   void frameOut(FrameReason reason, int32_t session, const VnetHeader& vnet, const uint8_t* frame,
                 size_t length, EngineCounters* counters);
-  void frameIn(int32_t session, bool checksumUndone, const uint8_t* frame, size_t length,
+  void frameIn(FrameReason reason, int32_t session, bool checksumUndone, const uint8_t* frame, size_t length,
                EngineCounters* counters);
   void message(int32_t session, FrameType type, bool checksumUndone, const uint8_t* bytes,
                size_t length, EngineCounters* counters);

@@ -3,6 +3,8 @@
  */
 import { strict as assert } from 'node:assert';
 import { Mac, macBytes, NodeId } from '../../../base/ids.ts';
+import { decodeResolution } from '../../../tincan-bridge/fabric/core/address-resolution.ts';
+import { Bindings, bindingMs, maxBindings } from '../../../tincan-bridge/fabric/core/bindings.ts';
 import { fullBudget, spend } from '../../../tincan-bridge/fabric/core/budget.ts';
 import {
   ageingMs,
@@ -203,4 +205,114 @@ test('the tag of a VLAN stays, and is counted', () => {
   const answer = tooBigAnswer(tagged, 1_420);
   assert.deepEqual([...(answer?.subarray(12, 18) ?? [])], [0x81, 0, 0, 7, 8, 0]);
   assert.equal(((answer?.[18 + 26] ?? 0) << 8) | (answer?.[18 + 27] ?? 0), 1_416);
+});
+
+const all = [255, 255, 255, 255, 255, 255];
+
+/** An ARP frame; `change`: bytes of the frame that are others. */
+function arp(
+  operation: 1 | 2,
+  [sender, target]: readonly [number, number],
+  change: Readonly<Record<number, number>> = {},
+): Uint8Array {
+  const frame = new Uint8Array(60);
+  frame.set(operation === 1 ? all : macBytes(bob));
+  frame.set([...macBytes(alice), 8, 6, 0, 1, 8, 0, 6, 4, 0, operation, ...macBytes(alice)], 6);
+  frame.set([10, 0, 0, sender], 28);
+  frame.set([10, 0, 0, target], 38);
+  for (const [at, byte] of Object.entries(change)) frame[Number(at)] = byte;
+  return frame;
+}
+
+/** Neighbour discovery of alice, fd00::1. */
+function discovery(type: 135 | 136, change: Readonly<Record<number, number>> = {}): Uint8Array {
+  const frame = new Uint8Array(14 + 40 + 32);
+  frame.set([
+    0x33,
+    0x33,
+    0xff,
+    0,
+    0,
+    2,
+    ...macBytes(alice),
+    0x86,
+    0xdd,
+    0x60,
+    0,
+    0,
+    0,
+    0,
+    32,
+    58,
+    255,
+  ]);
+  frame.set([0xfd], 22);
+  frame.set([1], 37);
+  frame.set([type], 54);
+  frame.set([0xfd], 62);
+  frame.set([type === 135 ? 2 : 1], 77);
+  frame.set([type === 135 ? 1 : 2, 1, ...macBytes(alice)], 78);
+  for (const [at, byte] of Object.entries(change)) frame[Number(at)] = byte;
+  return frame;
+}
+
+const ip6 = (last: number): string => `fd${'0'.repeat(29)}${last}`;
+
+test('questions for addresses are read, and who says what of itself', () => {
+  const says = { ip: '0a000001', mac: alice };
+  const asks = { ip: '0a000002', asker: '0a000001' };
+  assert.deepEqual(decodeResolution(arp(1, [1, 2])), { asks, says });
+  assert.deepEqual(decodeResolution(arp(2, [1, 2])), { asks: null, says });
+  assert.deepEqual(decodeResolution(arp(1, [1, 1])), { asks: null, says }, 'an announcement');
+  assert.deepEqual(
+    decodeResolution(arp(1, [0, 2], { 28: 0, 29: 0, 30: 0 })),
+    { asks: null, says: null },
+    'a probe for one’s own address',
+  );
+  const forAnother = { asks: null, says: null };
+  assert.deepEqual(decodeResolution(arp(2, [1, 2], { 22: 6 })), forAnother);
+  assert.equal(decodeResolution(arp(1, [1, 2], { 15: 6 })), null, 'not Ethernet');
+  assert.equal(decodeResolution(arp(1, [1, 2], { 21: 3 })), null, 'reverse ARP');
+  assert.equal(decodeResolution(arp(1, [1, 2]).subarray(0, 41)), null);
+
+  assert.deepEqual(decodeResolution(discovery(135)), {
+    asks: { ip: ip6(2), asker: ip6(1) },
+    says: { ip: ip6(1), mac: alice },
+  });
+  assert.deepEqual(decodeResolution(discovery(136)), {
+    asks: null,
+    says: { ip: ip6(1), mac: alice },
+  });
+  const probe = discovery(135, { 22: 0, 37: 0 });
+  assert.deepEqual(decodeResolution(probe), { asks: null, says: null }, 'duplicate detection');
+  assert.equal(decodeResolution(discovery(135, { 21: 64 })), null, 'it came from elsewhere');
+  assert.equal(decodeResolution(discovery(135, { 54: 133 })), null, 'a router is sought');
+});
+
+test('an address that is known is asked of its station alone, and of all when that does not answer', () => {
+  const bindings = new Bindings();
+  const question = decodeResolution(arp(1, [2, 1]));
+  const answer = decodeResolution(arp(2, [1, 2]));
+  assert.ok(question !== null && answer !== null);
+  assert.equal(bindings.stationFor(bob, question, 0), null, 'nobody has said so yet');
+  bindings.learn(answer, 10);
+  assert.equal(bindings.stationFor(bob, question, 1_000), null, 'was asked just now');
+  assert.equal(bindings.stationFor(bob, question, 20_000), alice);
+  assert.equal(bindings.stationFor(bob, question, 21_000), null, 'did not answer');
+  assert.equal(bindings.stationFor(bob, question, 10 + bindingMs), null, 'too long ago');
+  bindings.isNew(bob);
+  assert.equal(bindings.stationFor(bob, question, 40_000), null, 'nobody knows bob here');
+  assert.equal(bindings.stationFor(bob, question, 60_000), alice);
+  const statement = (mac: Mac) => ({ asks: null, says: { ip: '0a000001', mac } });
+  bindings.learn(statement(bob), 1_000_000);
+  assert.equal(bindings.stationFor(bob, question, 1_000_001), null, 'two say that they have it');
+  assert.equal(bindings.stationFor(bob, question, 1_020_000), bob);
+});
+
+test('of addresses only so many are remembered', () => {
+  const bindings = new Bindings();
+  for (let n = 0; n < maxBindings + 10; n += 1) {
+    bindings.learn({ asks: null, says: { ip: `${n}`, mac: alice } }, n);
+  }
+  assert.equal(bindings.size, maxBindings);
 });
