@@ -188,12 +188,14 @@ export class Tunnel {
     return {};
   }
 
-  setMembers({ members, leaves }: Params<'setMembers'>): Nothing {
+  setMembers({ members, leaves, away = [] }: Params<'setMembers'>): Nothing {
     const { ring } = this.#switch;
     ring.setMembers(members, leaves);
     for (const { peer, isWanted } of this.#book.all) {
       if (!isWanted && !ring.isMember(peer)) this.#book.end(peer, 'it is no member any more');
     }
+    const gone = new Set(away);
+    for (const session of this.#book.all) session.setAway(gone.has(session.peer));
     return {};
   }
 

@@ -133,6 +133,8 @@ export const methods = {
       members: z.array(NodeId).max(4_096),
       /** Those of them that carry nobody's traffic. */
       leaves: z.array(NodeId).max(4_096),
+      /** Those that are off the signalling server: if they are gone, it is found out soon. */
+      away: z.array(NodeId).max(4_096).optional(),
     }),
     result: nothing,
   },

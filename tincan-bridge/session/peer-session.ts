@@ -19,7 +19,7 @@ import {
   type SessionState,
   type TimerId,
 } from './core/session-state.ts';
-import { drainMs, earlyMs, restMs } from './core/timers.ts';
+import { drainMs, earlyMs, goneMs, restMs } from './core/timers.ts';
 import type { Pinged } from './overlay-ping.ts';
 import type { SessionDeps, SessionEvents } from './session-contract.ts';
 import { runEffect } from './session-effects.ts';
@@ -38,6 +38,7 @@ export class PeerSession {
   readonly #machine: SessionMachine;
   #drain = new AbortController();
   #releasing = false;
+  #away = false;
   /** A description that came in-band before the link was wanted here. */
   #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
 
@@ -130,6 +131,21 @@ export class PeerSession {
     this.#machine.input({ kind: 'ring-heard', id, heardAgoMs: counters?.receivedAgoMs ?? -1 });
     this.#parts.seeker.heard();
     this.#parts.keys.feed(id, datagram);
+  }
+
+  /** Whether the peer is off the signalling server: it is asked sooner then. */
+  setAway(away: boolean): void {
+    if (this.#away && !away) this.#returned();
+    this.#away = away;
+  }
+
+  /** The peer has signed in anew: if it was started anew, it does not know the keys of before. */
+  #returned(): void {
+    const { link, wanted } = this.#machine.state;
+    if (link.kind === 'down' || link.path !== 'ring' || wanted) return;
+    const agoMs = this.#parts.associations.counters(link.number)?.receivedAgoMs ?? -1;
+    const doubtful = link.suspectSinceMs !== null || this.payloadAgoMs() >= restMs;
+    if (doubtful && (agoMs < 0 || agoMs >= goneMs)) this.ended('it has come anew');
   }
 
   /** Hands a message to the peer's controller; false when it has not said in time that it has it. */
@@ -291,6 +307,7 @@ export class PeerSession {
       id,
       heardAgoMs: counters?.receivedAgoMs ?? -1,
       resting,
+      away: this.#away,
       usedBytes,
     });
   }

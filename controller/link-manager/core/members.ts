@@ -54,7 +54,7 @@ export const nextMembers: Transition<MembersState, MembersInput, MembersEffect> 
         return stay(state, 'the table is full: signal refuses members beyond it too');
       }
       const next = put(state, peer, { leaf, standing: 'there' });
-      if (member !== undefined && member.leaf === leaf) return step(next);
+      if (member?.leaf === leaf && member.standing === 'there') return step(next);
       return step(next, { kind: 'tell', when: 'soon' });
     }
     case 'lost':
@@ -79,9 +79,12 @@ export const nextMembers: Transition<MembersState, MembersInput, MembersEffect> 
 export function membersOf({ members }: MembersState): {
   readonly members: NodeId[];
   readonly leaves: NodeId[];
+  readonly away: NodeId[];
 } {
-  const leaves = [...members].filter(([, { leaf }]) => leaf).map(([peer]) => peer);
-  return { members: [...members.keys()], leaves };
+  const those = (is: (member: Member) => boolean): NodeId[] =>
+    [...members].filter(([, member]) => is(member)).map(([peer]) => peer);
+  const away = those(({ standing }) => standing === 'away');
+  return { members: [...members.keys()], leaves: those(({ leaf }) => leaf), away };
 }
 
 function lost(
@@ -94,7 +97,7 @@ function lost(
       return drop(state, peer, 'now');
     case 'left':
       return state.sessions.has(peer)
-        ? step(put(state, peer, { ...member, standing: 'away' }))
+        ? step(put(state, peer, { ...member, standing: 'away' }), { kind: 'tell', when: 'soon' })
         : drop(state, peer, 'soon');
     case 'signal-lost':
       return stay(state, 'we are offline: nothing is known about it');

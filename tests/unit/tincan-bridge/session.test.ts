@@ -232,6 +232,25 @@ test('a session that rests is asked every 10 s, and silence before it was asked 
   assert.ok((suspected[0] ?? 99_999) <= 31_000 + 2_500, `suspected at ${suspected[0]}`);
 });
 
+test('a session that rests ends with the first silence, and one that is away is asked at once', () => {
+  const look = (away: boolean): ReadonlyArray<readonly [number, string]> => {
+    const run = online();
+    const told: (readonly [number, string])[] = [];
+    for (let now = 1_060; now < 30_000 && run.state.link.kind === 'up'; ) {
+      run.at(now, { kind: 'timer', id: 'tick', heardAgoMs: now - 60, resting: true, away });
+      for (const kind of run.kinds()) told.push([now - 60, kind]);
+      now = run.timer('tick') ?? now + timers.tickMs;
+    }
+    return told.filter(([, kind]) => kind === 'ask' || kind === 'down');
+  };
+  const resting = look(false);
+  assert.ok(resting[0]?.[1] === 'ask' && (resting[0][0] ?? 0) >= timers.restQuietMs);
+  assert.ok(resting.at(-1)?.[1] === 'down' && (resting.at(-1)?.[0] ?? 0) < 15_000, `${resting}`);
+  const away = look(true);
+  assert.ok(away[0]?.[1] === 'ask' && (away[0][0] ?? 0) <= 2_000, `${away}`);
+  assert.ok(away.at(-1)?.[1] === 'down' && (away.at(-1)?.[0] ?? 0) <= 4_500, `${away}`);
+});
+
 test('sessions look at themselves at the same moments, about every half second', () => {
   for (const now of [0.2, 499.9, 500.3, 624, 626, 1_000_000.7]) {
     const next = timers.nextTickMs(now);

@@ -116,7 +116,8 @@ export class Searches {
 
   #ask(target: NodeId, search: Search, nowMs: number): Asking | null {
     const { anew, numbers } = search;
-    const reach = tries[numbers.length];
+    // For another way than the usual one, who leads there by the lists is of no use.
+    const reach = tries[numbers.length + (anew ? 1 : 0)];
     if (reach === undefined) {
       this.#under.delete(target);
       this.#fail(target, nowMs);

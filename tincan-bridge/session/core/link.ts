@@ -38,16 +38,18 @@ export function onAskTimer(state: SessionState, at: Moment): SessionStep {
 
 export function onTick(
   state: SessionState,
-  { heardAgoMs, resting = false, usedBytes = 0 }: Input & { readonly kind: 'timer' },
+  { heardAgoMs, resting = false, away = false, usedBytes = 0 }: Input & { readonly kind: 'timer' },
   at: Moment,
 ): SessionStep {
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
-  const heard = { heardAgoMs, resting };
+  const heard = { heardAgoMs, resting: resting && !away };
   const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heard, at.nowMs);
-  if (verdict === 'dead') return onDead(state, state.link, silentMs, at);
+  // One that rests carries nothing that could be lost: new keys are a matter of milliseconds.
+  const dead = verdict === 'dead' || (resting && verdict === 'suspect');
+  if (dead) return onDead(state, state.link, silentMs, at);
   const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
   const failures = steady ? 0 : state.failures;
-  const everyMs = resting && verdict === 'healthy' ? restTickMs : tickMs;
+  const everyMs = heard.resting && link.unanswered === 0 ? restTickMs : tickMs;
   const moved = moveToRing({ ...state, link, failures }, at);
   const next = moved.state;
   const effects: readonly Effect[] = [

@@ -20,9 +20,10 @@ export interface LinkHealth {
   readonly silentMs: number;
 }
 
-/** `heardAgoMs`: since the last record, -1 for never. `resting`: over the ring, without a frame. */
 export interface Heard {
+  /** Since the last record, -1 for never. */
   readonly heardAgoMs: number;
+  /** Over the ring, without a frame, and with a peer that is there as far as is known. */
   readonly resting: boolean;
 }
 

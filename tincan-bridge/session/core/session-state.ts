@@ -200,6 +200,8 @@ export type Input =
       readonly heardAgoMs: number;
       /** It leads over the ring and has carried no frame for a while. */
       readonly resting?: boolean;
+      /** The peer is off the signalling server: it may be gone. */
+      readonly away?: boolean;
       /** Bytes under the keys in use, the larger direction. */
       readonly usedBytes?: number;
     }

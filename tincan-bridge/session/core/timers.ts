@@ -54,6 +54,9 @@ export const restMs = 5_000;
 export const restTickMs = 2_000;
 export const restQuietMs = 10_000;
 
+/** Not heard for this long when the peer signs in anew, a session over the ring has ended with it. */
+export const goneMs = 2_000;
+
 /** Asked for the round trip time at least this often. */
 export const measureMs = 5_000;
 

@@ -49,14 +49,26 @@ test('one that becomes a leaf is told again, as a leaf', () => {
   const leaf: MembersInput = { kind: 'seen', peer, leaf: true };
   assert.deepEqual(run(seen, leaf).last, soon);
   const { state } = nextMembers(noMembers, leaf);
-  assert.deepEqual(membersOf(state), { members: [peer], leaves: [peer] });
+  assert.deepEqual(membersOf(state), { members: [peer], leaves: [peer], away: [] });
 });
 
 test('one that left the server goes at once, or with its session', () => {
   assert.deepEqual(run(seen, lost('left')), { members: [], last: soon });
-  assert.deepEqual(run(seen, up, lost('left')), { members: [peer], last: [] });
+  assert.deepEqual(run(seen, up, lost('left')), { members: [peer], last: soon });
   assert.deepEqual(run(seen, up, lost('left'), down), { members: [], last: soon });
   assert.deepEqual(run(seen, up, lost('left'), seen, down), { members: [peer], last: [] });
+});
+
+test('one that has left the server while its session stands is away, until it is back', () => {
+  const away = (...inputs: readonly MembersInput[]): readonly NodeId[] => {
+    let state = noMembers;
+    for (const input of inputs) state = nextMembers(state, input).state;
+    return membersOf(state).away;
+  };
+  assert.deepEqual(away(seen, up, lost('left')), [peer]);
+  assert.deepEqual(away(seen, up, lost('left'), seen), []);
+  assert.deepEqual(run(seen, up, lost('left'), seen).last, soon);
+  assert.deepEqual(away(seen, up, lost('signal-lost')), []);
 });
 
 test('one that said goodbye goes at once, whatever its session does', () => {
