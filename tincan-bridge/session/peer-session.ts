@@ -39,6 +39,8 @@ export class PeerSession {
   #drain = new AbortController();
   #releasing = false;
   #away = false;
+  /** When the operator or the controller last wanted something of the peer. */
+  #askedMs = Number.NEGATIVE_INFINITY;
   /** A description that came in-band before the link was wanted here. */
   #early: { readonly description: SessionDescription; readonly atMs: number } | null = null;
 
@@ -144,16 +146,18 @@ export class PeerSession {
     const { link, wanted } = this.#machine.state;
     if (link.kind === 'down' || link.path !== 'ring' || wanted) return;
     const agoMs = this.#parts.associations.counters(link.number)?.receivedAgoMs ?? -1;
-    const doubtful = link.suspectSinceMs !== null || this.payloadAgoMs() >= restMs;
+    const doubtful = link.suspectSinceMs !== null || this.#isUnused();
     if (doubtful && (agoMs < 0 || agoMs >= goneMs)) this.ended('it has come anew');
   }
 
   /** Hands a message to the peer's controller; false when it has not said in time that it has it. */
   sendMessage(body: string): Promise<boolean> {
+    this.#askedMs = this.#deps.clock.now();
     return this.#parts.messages.send(body);
   }
 
   ping(timeoutMs: number): Promise<Pinged> {
+    this.#askedMs = this.#deps.clock.now();
     this.need();
     return this.#parts.overlayPings.ping(timeoutMs);
   }
@@ -291,7 +295,7 @@ export class PeerSession {
     const onRing = link.kind === 'up' && link.path === 'ring';
     let resting = false;
     if (id === 'tick' && counters !== null) {
-      resting = this.payloadAgoMs() >= restMs && onRing;
+      resting = onRing && this.#isUnused();
       traffic.sample(counters, clock.now());
       probe.tick(counters.sentBytes, counters.sendErrors);
     }
@@ -310,6 +314,12 @@ export class PeerSession {
       away: this.#away,
       usedBytes,
     });
+  }
+
+  /** No frame has crossed for a while, and nobody has asked for the peer. */
+  #isUnused(): boolean {
+    const askedAgoMs = this.#deps.clock.now() - this.#askedMs;
+    return this.payloadAgoMs() >= restMs && askedAgoMs >= restMs;
   }
 
   /** The association that a timer is about. */

@@ -232,7 +232,7 @@ test('a session that rests is asked every 10 s, and silence before it was asked 
   assert.ok((suspected[0] ?? 99_999) <= 31_000 + 2_500, `suspected at ${suspected[0]}`);
 });
 
-test('a session that rests ends with the first silence, and one that is away is asked at once', () => {
+test('a session that rests with a peer that has left is asked at once, and ends with the first silence', () => {
   const look = (away: boolean): ReadonlyArray<readonly [number, string]> => {
     const run = online();
     const told: (readonly [number, string])[] = [];
@@ -245,7 +245,10 @@ test('a session that rests ends with the first silence, and one that is away is 
   };
   const resting = look(false);
   assert.ok(resting[0]?.[1] === 'ask' && (resting[0][0] ?? 0) >= timers.restQuietMs);
-  assert.ok(resting.at(-1)?.[1] === 'down' && (resting.at(-1)?.[0] ?? 0) < 15_000, `${resting}`);
+  assert.ok(
+    resting.at(-1)?.[1] === 'down' && (resting.at(-1)?.[0] ?? 0) >= timers.deadSessionMs,
+    `${resting}`,
+  );
   const away = look(true);
   assert.ok(away[0]?.[1] === 'ask' && (away[0][0] ?? 0) <= 2_000, `${away}`);
   assert.ok(away.at(-1)?.[1] === 'down' && (away.at(-1)?.[0] ?? 0) <= 4_500, `${away}`);

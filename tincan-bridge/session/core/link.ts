@@ -44,8 +44,8 @@ export function onTick(
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
   const heard = { heardAgoMs, resting: resting && !away };
   const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heard, at.nowMs);
-  // One that rests carries nothing that could be lost: new keys are a matter of milliseconds.
-  const dead = verdict === 'dead' || (resting && verdict === 'suspect');
+  // One that rests, with a peer that has left the server, carries nothing that could be lost.
+  const dead = verdict === 'dead' || (resting && away && verdict === 'suspect');
   if (dead) return onDead(state, state.link, silentMs, at);
   const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
   const failures = steady ? 0 : state.failures;
