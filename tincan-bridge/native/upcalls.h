@@ -46,8 +46,8 @@ class Upcalls {
 
   void frameOut(FrameReason reason, int32_t session, const VnetHeader& vnet, const uint8_t* frame,
                 size_t length, EngineCounters* counters);
-  void frameIn(FrameReason reason, int32_t session, bool checksumUndone, const uint8_t* frame, size_t length,
-               EngineCounters* counters);
+  void frameIn(FrameReason reason, int32_t session, bool checksumUndone, const uint8_t* frame,
+               size_t length, EngineCounters* counters);
   void message(int32_t session, FrameType type, bool checksumUndone, const uint8_t* bytes,
                size_t length, EngineCounters* counters);
   void envelope(int32_t session, const uint8_t* ids, uint8_t ttl, const uint8_t* bytes,

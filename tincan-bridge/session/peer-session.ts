@@ -295,7 +295,8 @@ export class PeerSession {
     const onRing = link.kind === 'up' && link.path === 'ring';
     let resting = false;
     if (id === 'tick' && counters !== null) {
-      resting = onRing && this.#isUnused();
+      const unused = this.#isUnused(); // on any path: it looks whether a frame has crossed
+      resting = onRing && unused;
       traffic.sample(counters, clock.now());
       probe.tick(counters.sentBytes, counters.sendErrors);
     }

@@ -19,7 +19,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t length) {
     const std::vector<uint8_t> item(size, input.byte());
     switch (kind % 6) {
       case 0: upcalls.frameOut(FrameReason::kGroup, 1, undoneOffload(), item.data(), size, &counters); break;
-      case 1: upcalls.frameIn(2, (kind & 32) != 0, item.data(), size, &counters); break;
+      case 1: {
+        const FrameReason reason = kind & 16 ? FrameReason::kResolution : FrameReason::kSource;
+        upcalls.frameIn(reason, 2, (kind & 32) != 0, item.data(), size, &counters);
+        break;
+      }
       case 2:
         upcalls.message(3, kind & 32 ? kControl : kFlood, false, item.data(), size, &counters);
         break;
