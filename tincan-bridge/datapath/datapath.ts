@@ -101,7 +101,7 @@ export type Upcall =
       /** Session that could not carry it, for `too-big`; else 0. */
       readonly session: SessionNumber;
     }
-  /** A frame of type `ethernet` that came over a session and has an unexpected source. */
+  /** A frame of type `ethernet` that came over a session: its source is unexpected, or it is a copy. */
   | {
       readonly kind: 'frame-in';
       readonly reason: 'source' | 'resolution';

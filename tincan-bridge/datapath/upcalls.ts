@@ -38,7 +38,12 @@ function decodeOne(packed: Uint8Array, view: DataView, at: number, bytes: Uint8A
     case 'frame-out':
       return { kind, reason: reasons[code] ?? 'source', frame, session: number };
     case 'frame-in':
-      return { kind, reason: code === 4 ? 'resolution' : 'source', session: number, frame };
+      return {
+        kind,
+        reason: reasons[code] === 'resolution' ? 'resolution' : 'source',
+        session: number,
+        frame,
+      };
     case 'message': {
       const type = code === 1 ? 'flood' : 'control';
       return { kind, type, session: number, bytes, checksumUndone: flagged };

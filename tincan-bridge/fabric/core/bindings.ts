@@ -9,9 +9,9 @@ import type { IpText, Resolution } from './address-resolution.ts';
 
 /** Addresses that are remembered, of all stations; the one heard of first gives way. */
 export const maxBindings = 8_192;
-/** An address that was not heard of for so long is asked of everybody again (Linux asks 3 times in 3 s). */
+/** An address that was not heard of for so long is asked of everybody again. */
 export const bindingMs = 600_000;
-/** The same question again so soon was not answered. */
+/** The same question again so soon was not answered (Linux asks 3 times in 3 s). */
 const againMs = 10_000;
 const maxAsked = 4_096;
 
