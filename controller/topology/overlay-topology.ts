@@ -119,6 +119,11 @@ export class OverlayTopology {
     const { state, effects } = nextTopology(this.#state, input, this.#nowMs(), this.#deps.random);
     this.#state = state;
     for (const effect of effects) this.#carryOut(effect);
+    // Wanted again before it had drained: it goes on, and nobody will say that it came up.
+    for (const effect of effects) {
+      const goesOn = effect.kind === 'want' && this.#own.has(effect.peer);
+      if (goesOn) this.#apply({ kind: 'link-up', peer: effect.peer });
+    }
   }
 
   #carryOut(effect: TopologyEffect): void {

@@ -161,8 +161,27 @@ test('no node ever has more incoming long-distance links than its cap', () => {
   );
 }, 60_000);
 
+interface Move {
+  readonly node: number;
+  readonly announced: boolean;
+  readonly waitMs: number;
+}
+
+/** A link that stood was given up by the peer just when this node began to ask for it itself. */
+const givenUpWhileAsked: Move[] = [
+  [5, 3_459],
+  [1, 4_364],
+  [0, 7_187],
+  [6, 5_213],
+  [0, 4_444],
+  [7, 3_792],
+  [1, 453],
+  [2, 0],
+  [4, 0],
+].map(([node = 0, waitMs = 0]) => ({ node, announced: node === 6 || node === 7, waitMs }));
+
 test('starts, stops and crashes in any order: once it is calm, the ring is complete', () => {
-  const move = fc.record({ node: fc.nat(20), announced: fc.boolean(), waitMs: fc.nat(8_000) });
+  const move = fc.record({ node: fc.nat(11), announced: fc.boolean(), waitMs: fc.nat(8_000) });
   fc.assert(
     fc.property(
       seed,
@@ -172,7 +191,7 @@ test('starts, stops and crashes in any order: once it is calm, the ring is compl
         const simulation = new Simulation({ nodes: 12, seed: s, loss });
         simulation.startAll();
         for (const { node: index, announced, waitMs } of moves) {
-          const node = simulation.node(index % 12);
+          const node = simulation.node(index);
           if (node.running) simulation.stop(node, announced);
           else simulation.start(node);
           simulation.run(waitMs);
@@ -183,7 +202,7 @@ test('starts, stops and crashes in any order: once it is calm, the ring is compl
         assert.deepEqual(agreed(simulation), []);
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 150, examples: [[1_585_376_572, givenUpWhileAsked, 0.1]] },
   );
 }, 60_000);
 

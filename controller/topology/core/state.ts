@@ -110,7 +110,8 @@ export class Draft {
     const wanted = isWanted(link);
     if (isEmpty(link)) links.delete(peer);
     else if (wanted === isWanted(before)) links.set(peer, link);
-    else links.set(peer, { ...link, sinceMs: this.nowMs, wasUp: link.up });
+    // One that is no longer wanted is ended, though a claim of ours is still being asked for.
+    else links.set(peer, { ...link, sinceMs: this.nowMs, up: false, wasUp: false });
     this.set({ links });
     if (wanted && !isWanted(before)) this.effects.push({ kind: 'want', peer });
     if (!wanted && isWanted(before)) this.effects.push({ kind: 'unwant', peer, reason: why });

@@ -112,6 +112,21 @@ test('a whole login is one plan: no link of it is asked for and given up', (t) =
   assert.ok(b.topology.snapshot(overlay).length < 12, 'not everybody');
 });
 
+test('a link that is wanted again before it has drained goes on', (t) => {
+  const b = bench(t, { manual: true, staticEdges: [peer] });
+  b.see(peer);
+  b.said('topology.messageReady'); // not answered yet: only the peer's claim counts
+  b.hear(peer, { kind: 'link-request', claim: 1, reason: 'static' });
+  b.path(peer, 'direct-host');
+  const stateNow = (): string | undefined => b.topology.snapshot(overlay)[0]?.state;
+  assert.equal(stateNow(), 'up');
+  b.hear(peer, { kind: 'link-ended', claim: 1, leaving: false });
+  assert.deepEqual(b.said('topology.linkUnwanted').length, 1);
+  assert.equal(stateNow(), 'asking', 'what is being ended is not up');
+  b.hear(peer, { kind: 'link-request', claim: 2, reason: 'static' });
+  assert.equal(stateNow(), 'up', 'the path was never down');
+});
+
 test('a path through other members is no link', (t) => {
   const b = bench(t);
   b.see(peer);
