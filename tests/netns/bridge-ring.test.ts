@@ -14,6 +14,7 @@ import { until } from '../support/bridge-pair.ts';
 import { type BridgeProcess, newNs, newSite, startBridge, tap } from '../support/bridge-process.ts';
 import { suite, type T } from '../support/harness.ts';
 import { newIdentity, type TestIdentity } from '../support/identity.ts';
+import { waitRunning } from '../support/netns.ts';
 
 const test = suite('bridge-ring');
 const why = process.getuid?.() === 0 ? null : 'needs root for namespaces';
@@ -47,6 +48,7 @@ async function newLab(t: T): Promise<Lab> {
     await exec(['ip', '-n', hub, 'link', 'set', port, 'master', 'br0', 'up']);
     await exec(['ip', '-n', ns, 'addr', 'add', `${address}/24`, 'dev', 'eth0']);
     await exec(['ip', '-n', ns, 'link', 'set', 'eth0', 'up']);
+    await waitRunning(ns, 'eth0');
     // A device that has just come up asks for its own address with IPv6: not what is looked at here.
     await inside(ns, 'sysctl', '-qw', `net.ipv6.conf.${tap}.disable_ipv6=1`);
     await inside(ns, 'sysctl', '-qw', 'net.ipv6.conf.eth0.disable_ipv6=1');

@@ -13,6 +13,7 @@ import type { IceServers, Notification, Params } from '../../tincan-bridge/proto
 import { until } from './bridge-pair.ts';
 import type { T } from './harness.ts';
 import { newIdentity, type TestIdentity } from './identity.ts';
+import { waitRunning } from './netns.ts';
 
 export const tap = InterfaceName.parse('ev-test');
 
@@ -77,6 +78,7 @@ export async function cable(a: CableEnd, b: CableEnd): Promise<void> {
     await exec(['ip', '-n', ns, 'addr', 'add', address, 'dev', device]);
     await exec(['ip', '-n', ns, 'link', 'set', device, 'up']);
   }
+  for (const { ns, device } of [a, b]) await waitRunning(ns, device);
 }
 
 /** One whose ends have the same name. */

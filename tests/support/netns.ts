@@ -95,7 +95,7 @@ export class Lab {
     });
   }
 
-  /** A veth pair between two namespaces, both ends up. */
+  /** A veth pair between two namespaces, both ends up and running. */
   async cable(a: Plug, b: Plug, mtu = 1500): Promise<void> {
     const peer = `peer name ${b.dev} mtu ${mtu} netns ${this.fullName(b.ns)}`;
     await this.ip(a.ns, `link add ${a.dev} mtu ${mtu} type veth ${peer}`);
@@ -104,6 +104,7 @@ export class Lab {
       if (plug.bridge !== undefined) lines.push(`link set ${plug.dev} master ${plug.bridge}`);
       await this.ip(plug.ns, [...lines, `link set ${plug.dev} up`].join('\n'));
     }
+    for (const { ns, dev } of [a, b]) await waitRunning(this.fullName(ns), dev);
   }
 
   /** A Linux bridge in a namespace, up, with addresses. */
@@ -189,6 +190,17 @@ export class Lab {
   #check(): void {
     if (this.#closed) throw new Error(`lab ${this.prefix} is closed`);
   }
+}
+
+/**
+ * Waits until the kernel has taken note that a device has its carrier, which on a busy machine is up to
+ * a second after it was set up: to a program that was started before, its addresses come later.
+ */
+export async function waitRunning(namespace: string, dev: string): Promise<void> {
+  const show = ['ip', '-n', namespace, '-o', 'link', 'show', 'dev', dev];
+  await waitFor(`${dev} is running`, async () => (await exec(show)).includes('state UP'), {
+    timeoutMs: 5_000,
+  });
 }
 
 /** Removes what labs of processes that are gone have left. */
