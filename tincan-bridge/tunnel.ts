@@ -188,13 +188,13 @@ export class Tunnel {
     return {};
   }
 
-  setMembers({ members, leaves, away = [] }: Params<'setMembers'>): Nothing {
+  setMembers(params: Params<'setMembers'>): Nothing {
     const { ring } = this.#switch;
-    ring.setMembers(members, leaves);
+    ring.setMembers(params);
     for (const { peer, isWanted } of this.#book.all) {
       if (!isWanted && !ring.isMember(peer)) this.#book.end(peer, 'it is no member any more');
     }
-    const gone = new Set(away);
+    const gone = new Set(params.away);
     for (const session of this.#book.all) session.setAway(gone.has(session.peer));
     return {};
   }

@@ -174,7 +174,7 @@ export async function ringGaps(
   return gaps;
 }
 
-/** Nodes that ping others at once: if all did, their ARP requests would be the load. */
+/** Nodes that ping all others at once: if all did, their ARP requests would be the load. */
 const pingingAtOnce = 5;
 
 type Pair = readonly [from: EvioNode, to: EvioNode];
@@ -189,15 +189,20 @@ async function unanswered(lab: Lab, pairs: readonly Pair[]): Promise<readonly Pa
   const work = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const [from, ours] = next;
-      const addresses = ours.map(([, to]) => to.address).join(' ');
-      const script = `fping -u -r 0 -t 1000 -i 1 ${addresses} 2>/dev/null || test $? = 1`;
-      const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 60_000 });
-      const silent = new Set(out.split('\n'));
-      missed.push(...ours.filter(([, to]) => silent.has(to.address)));
+      missed.push(...(await silentOf(lab, from, ours, 1_000)));
     }
   };
   await Promise.all(Array.from({ length: pingingAtOnce }, work));
   return missed;
+}
+
+/** The same for pairs of one node. */
+async function silentOf(lab: Lab, from: EvioNode, pairs: readonly Pair[], waitMs: number) {
+  const addresses = pairs.map(([, to]) => to.address).join(' ');
+  const script = `fping -u -r 0 -t ${waitMs} -i 1 ${addresses} 2>/dev/null || test $? = 1`;
+  const out = await lab.exec(from.ns, ['sh', '-c', script], { timeoutMs: 60_000 });
+  const silent = new Set(out.split('\n'));
+  return pairs.filter(([, to]) => silent.has(to.address));
 }
 
 /** `a > b` where a ping of a was not answered by b. */
@@ -208,37 +213,49 @@ const named = (pairs: readonly Pair[]): readonly string[] =>
   pairs.map(([from, to]) => `${from.name} > ${to.name}`);
 
 /**
- * Waits until every node reaches every other; how long that took, milliseconds: a pair that was reached
- * is not asked again, or the time would be that of the pings. `first`: its pairs are asked before the
- * others, which then are asked whether they still are as they were.
+ * Waits until every node reaches every other; how long that took, milliseconds, 0 when it was so from
+ * the first. A pair that was reached is not asked again, or the time would be that of the pings.
  */
 export async function waitAllPairs(
   lab: Lab,
   nodes: readonly EvioNode[],
   timeoutMs: number,
-  first?: EvioNode,
 ): Promise<number> {
   const startedMs = performance.now();
-  const all = pairsOf(nodes);
-  const ofFirst = all.filter((pair) => first !== undefined && pair.includes(first));
-  let doneMs = startedMs;
-  for (const pairs of [ofFirst, all]) {
-    let missing = pairs;
-    await waitFor(
-      'every node reaches every other',
-      async () => {
-        const before = missing;
-        missing = await unanswered(lab, missing);
-        // All at the first time: it was so when this began.
-        if (missing.length > 0 || before !== pairs || pairs === ofFirst) {
-          doneMs = performance.now();
-        }
-        return missing.length === 0;
-      },
-      { timeoutMs, stepMs: 50, context: () => named(missing).slice(0, 40).join(', ') },
-    );
-  }
-  return doneMs - startedMs;
+  let missing = await unanswered(lab, pairsOf(nodes));
+  if (missing.length === 0) return 0;
+  await waitFor(
+    'every node reaches every other',
+    async () => {
+      missing = await unanswered(lab, missing);
+      return missing.length === 0;
+    },
+    { timeoutMs, stepMs: 50, context: () => named(missing).slice(0, 40).join(', ') },
+  );
+  return performance.now() - startedMs;
+}
+
+/**
+ * Waits until a node reaches all others, and their answers it; how long that took, milliseconds. One
+ * program asks, twice a second: fifty of them would be the load.
+ */
+export async function waitReached(
+  lab: Lab,
+  node: EvioNode,
+  others: readonly EvioNode[],
+  timeoutMs: number,
+): Promise<number> {
+  const startedMs = performance.now();
+  let missing: readonly Pair[] = others.map((other) => [node, other]);
+  await waitFor(
+    `${node.name} reaches all others`,
+    async () => {
+      missing = await silentOf(lab, node, missing, 500);
+      return missing.length === 0;
+    },
+    { timeoutMs, stepMs: 1, context: () => named(missing).slice(0, 40).join(', ') },
+  );
+  return performance.now() - startedMs;
 }
 
 /** CPU seconds of all nodes, and the memory that each takes of a machine, with both processes. */

@@ -9,7 +9,7 @@ import { type Clock, every } from '../../base/clock.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
 import { undoneOffload } from '../datapath/wire.ts';
-import type { Result } from '../protocol/schema.ts';
+import type { Params, Result } from '../protocol/schema.ts';
 import type { RingPort, RingWay } from '../session/ring-port.ts';
 import type { Flood } from './core/flood.ts';
 import { decodeFlood, encodeFlood, floodHeaderBytes } from './core/flood-codec.ts';
@@ -94,9 +94,9 @@ export class Ring implements RingPort {
     signal.addEventListener('abort', () => this.#timer.abort(), { once: true });
   }
 
-  setMembers(members: readonly NodeId[], leaves: readonly NodeId[]): void {
+  setMembers({ members, leaves, away = [] }: Params<'setMembers'>): void {
     this.#members = members.filter((id) => id !== this.#deps.self);
-    this.#fabric.setMembers(this.#members, new Set(leaves));
+    this.#fabric.setMembers(this.#members, new Set(leaves), new Set(away));
     this.#settle();
   }
 

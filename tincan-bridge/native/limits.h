@@ -68,7 +68,7 @@ constexpr size_t kSessions = 16384;
  *  between retransmissions at most (RFC 6347 section 4.2.4.1 allows up to 60). */
 constexpr size_t kHandshakeDatagrams = 64;
 constexpr long kCertificateChainBytes = 16384;
-constexpr unsigned kRetransmitMaxUs = 2000000;
+constexpr unsigned kRetransmitMaxUs = 1000000;
 constexpr size_t kHandshakeDatagramBytes = 16384 + 2048;
 
 }  // namespace evio::limits

@@ -18,6 +18,17 @@ export class AvoidedHops {
     return (this.#all.get(destination)?.get(via) ?? 0) > nowMs;
   }
 
+  /** Whether any neighbour is in doubt for the destination. */
+  any(destination: NodeId, nowMs: number): boolean {
+    const marks = this.#all.get(destination)?.values() ?? [];
+    for (const untilMs of marks) if (untilMs > nowMs) return true;
+    return false;
+  }
+
+  forget(destination: NodeId): void {
+    this.#all.delete(destination);
+  }
+
   /** With none of `carriers` left that is not in doubt, all but this one have another chance. */
   add(destination: NodeId, via: NodeId, carriers: readonly NodeId[], nowMs: number): void {
     const before = this.#all.get(destination) ?? new Map<NodeId, number>();

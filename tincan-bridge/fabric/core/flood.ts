@@ -29,6 +29,8 @@ const originBudget = {
 } as const;
 /** Frames that wait for a way: of all targets together, and how long. */
 export const maxWaiting = 256;
+/** Own ones that wait for the first neighbour: the questions with which a host comes up. */
+export const maxHeld = 128;
 export const waitingMs = 8_000;
 const maxTtl = 255;
 /** The same frame again so soon is a question that was not answered (ARP asks three times in 3 s). */
@@ -65,6 +67,7 @@ export class Flooder<Payload> {
   readonly #spreadMs = new Map<string, number>();
   readonly #seen = new Map<NodeId, Origin>();
   #waiting: Waiting<Payload>[] = [];
+  #held: Waiting<Payload>[] = [];
   #members: readonly NodeId[] = [];
   #isMember: ReadonlySet<NodeId> = new Set();
   readonly counts = {
@@ -112,7 +115,8 @@ export class Flooder<Payload> {
       ttl: maxTtl,
       hops: 0,
     };
-    return this.#spread({ header, payload }, nowMs);
+    const flood = { header, payload };
+    return this.#near.sorted().length === 0 ? this.#hold(flood, nowMs) : this.#spread(flood, nowMs);
   }
 
   /** A flooded frame that came over a session; a link that is closing still brings some. */
@@ -154,19 +158,26 @@ export class Flooder<Payload> {
     return ours.flatMap(({ flood }) => this.#send(flood, null, nowMs));
   }
 
-  /** A link came up: what waits for that very node need not. */
+  /** A link came up: what waits for that very node need not, nor what waits for anybody. */
   neighbourUp(id: NodeId, nowMs: number): readonly FloodEffect<Payload>[] {
-    return this.routed({ kind: 'found', target: id }, nowMs);
+    const held = this.#held;
+    this.#held = [];
+    return [
+      ...this.routed({ kind: 'found', target: id }, nowMs),
+      ...held.flatMap(({ flood }) => this.#spread(flood, nowMs)),
+    ];
   }
 
   tick(nowMs: number): void {
-    const kept = this.#waiting.filter(({ untilMs }) => untilMs > nowMs);
-    this.counts.unreachable += this.#waiting.length - kept.length;
-    this.#waiting = kept;
+    const before = this.waiting;
+    const waits = ({ untilMs }: Waiting<Payload>): boolean => untilMs > nowMs;
+    this.#waiting = this.#waiting.filter(waits);
+    this.#held = this.#held.filter(waits);
+    this.counts.unreachable += before - this.waiting;
   }
 
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#waiting.length + this.#held.length;
   }
 
   #drop(why: keyof Flooder<Payload>['counts']): readonly FloodEffect<Payload>[] {
@@ -232,7 +243,9 @@ export class Flooder<Payload> {
     const effects: FloodEffect<Payload>[] = [];
     let { header } = flood;
     for (;;) {
-      const to = this.#router.next(header.target, ingress, nowMs, past);
+      const way = this.#router.next(header.target, ingress, nowMs, past);
+      // A node with few links sees little: one that it has a link to sees more, and searches if need be.
+      const to = way ?? (ingress === null ? this.#router.guess(header.target, past) : null);
       if (to !== null) {
         effects.push({ kind: 'send', to, flood: { ...flood, header } });
         return effects;
@@ -271,6 +284,13 @@ export class Flooder<Payload> {
       (_, n) => n !== kept && ((dice >> BigInt(8 + (n % 56))) & 1n) === 1n,
     );
     return new Set(chosen);
+  }
+
+  /** Without a neighbour nobody can be asked for a way either. */
+  #hold(flood: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
+    if (this.#held.length >= maxHeld) return this.#drop('waitingFull');
+    this.#held.push({ flood, untilMs: nowMs + waitingMs });
+    return [];
   }
 
   #wait(flood: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {

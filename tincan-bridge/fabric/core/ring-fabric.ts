@@ -37,6 +37,7 @@ export class RingFabric<Payload> {
   readonly near: Neighbourhood;
   readonly router: Router;
   readonly flooder: Flooder<Payload>;
+  #there: ReadonlySet<NodeId> = new Set();
 
   constructor({ self, transit, random32 }: FabricOptions, print?: Print<Payload>) {
     this.near = new Neighbourhood(self, transit);
@@ -49,10 +50,20 @@ export class RingFabric<Payload> {
     );
   }
 
-  /** Members that are there, whoever has links to them; and which of them are leaves. */
-  setMembers(members: readonly NodeId[], leaves: ReadonlySet<NodeId>): void {
+  /**
+   * Members that are there, whoever has links to them; which of them are leaves, and which are away
+   * from signalling: one of those may have ended, and come again with other links.
+   */
+  setMembers(
+    members: readonly NodeId[],
+    leaves: ReadonlySet<NodeId>,
+    away: ReadonlySet<NodeId> = new Set(),
+  ): void {
     this.flooder.setMembers(members);
     this.near.setLeaves(leaves);
+    const there = new Set(members.filter((id) => !away.has(id)));
+    for (const id of there) if (!this.#there.has(id)) this.router.forget(id);
+    this.#there = there;
   }
 
   /** Frames can cross to the peer on a path of its own (never one over the ring). */

@@ -35,6 +35,7 @@ const deadEndBudget = { perSecond: 50, burst: 100 } as const;
 interface Way {
   readonly via: NodeId;
   readonly hops: number;
+  readonly sinceMs: number;
   readonly untilMs: number;
 }
 
@@ -102,11 +103,15 @@ export class Router {
     const near = this.#near;
     if (destination === near.self) return null;
     if (near.has(destination)) return destination === ingress ? null : destination;
-    const way = this.#ways.get(destination);
-    const found = way !== undefined && way.untilMs > nowMs ? way.via : null;
-    const usable = found !== null && near.carries(found) && found !== ingress ? found : null;
     const shunned = (via: NodeId): boolean =>
       this.#avoided.has(destination, via, nowMs) || past?.has(via) === true;
+    const way = this.#ways.get(destination);
+    const found = way !== undefined && way.untilMs > nowMs ? way.via : null;
+    // Who says that it has a link to it knows better than a way that was found a while ago.
+    const isNew = found !== null && way !== undefined && nowMs - way.sinceMs < hintMs;
+    const sure = isNew ? null : this.#inSight(destination, ingress, shunned, nowMs);
+    if (sure !== null) return sure;
+    const usable = found !== null && near.carries(found) && found !== ingress ? found : null;
     // A way that broke is not replaced by a guess: a guess might lead back onto it.
     if (found !== null && !shunned(found)) return usable;
     const good = this.#greedy(
@@ -116,6 +121,20 @@ export class Router {
     );
     // Rather over a neighbour in doubt than not at all; first as the last search has found it.
     return good?.via ?? usable ?? this.#greedy(destination, ingress)?.via ?? null;
+  }
+
+  /**
+   * Where `next` knows nobody: the neighbour nearest to `destination`, though further than this node;
+   * one in doubt, or of `past`, only where nobody else is.
+   */
+  guess(destination: NodeId, past: ReadonlySet<NodeId>): NodeId | null {
+    const near = this.#near;
+    const carriers = near.sorted().filter((id) => near.carries(id));
+    const good = carriers.filter((id) => !near.isDistrusted(id) && !past.has(id));
+    const nearer = (a: NodeId, b: NodeId): NodeId =>
+      distance(b, destination) < distance(a, destination) ? b : a;
+    const choice = good.length > 0 ? good : carriers;
+    return choice.length === 0 ? null : choice.reduce(nearer);
   }
 
   /**
@@ -138,7 +157,8 @@ export class Router {
     const avoided = this.#avoided.has(source, via, nowMs);
     if (avoided || source === via || this.#near.has(source) || !this.#near.carries(via)) return;
     if (this.next(source, null, nowMs) === via) return;
-    remember(this.#ways, source, { via, hops: 0, untilMs: nowMs + hintMs }, maxWays);
+    const way: Way = { via, hops: 0, sinceMs: nowMs, untilMs: nowMs + hintMs };
+    remember(this.#ways, source, way, maxWays);
     this.#version += 1;
   }
 
@@ -147,7 +167,11 @@ export class Router {
     const via = this.next(destination, null, nowMs);
     if (via === null) return { via, how: 'none' };
     if (via === destination) return { via, how: 'greedy' };
-    if ((this.#ways.get(destination)?.untilMs ?? 0) > nowMs) return { via, how: 'searched' };
+    const way = this.#ways.get(destination);
+    const isSearched = way?.via === via && way.untilMs > nowMs;
+    if (isSearched && !this.#near.leadingTo(destination).includes(via)) {
+      return { via, how: 'searched' };
+    }
     const nearest = this.#greedy(destination, null)?.id;
     return { via, how: nearest === via ? 'greedy' : 'look-ahead' };
   }
@@ -222,6 +246,13 @@ export class Router {
     }
   }
 
+  /** A member has come, maybe anew: what was known of the ways to it is of its former links. */
+  forget(member: NodeId): void {
+    this.#searches.forget(member);
+    this.#avoided.forget(member);
+    if (this.#ways.delete(member)) this.#version += 1;
+  }
+
   /** A link came up: who was not found may be now. */
   neighbourUp(): void {
     this.#searches.forgive();
@@ -241,6 +272,19 @@ export class Router {
 
   dueMs(): number | null {
     return this.#searches.nextMs();
+  }
+
+  /** A neighbour that says that it has a link to `destination`; null where such words are in doubt. */
+  #inSight(
+    destination: NodeId,
+    ingress: NodeId | null,
+    shunned: (via: NodeId) => boolean,
+    nowMs: number,
+  ): NodeId | null {
+    if (this.#avoided.any(destination, nowMs)) return null;
+    const good = (via: NodeId): boolean =>
+      via !== ingress && !shunned(via) && !this.#near.isDistrusted(via);
+    return this.#near.leadingTo(destination).find(good) ?? null;
   }
 
   /** The neighbour that leads to the nearest id in sight, and that id. */
@@ -353,7 +397,8 @@ export class Router {
   }
 
   #learn(target: NodeId, via: NodeId, hops: number, nowMs: number): void {
-    remember(this.#ways, target, { via, hops, untilMs: nowMs + wayMs }, maxWays);
+    const way: Way = { via, hops, sinceMs: nowMs, untilMs: nowMs + wayMs };
+    remember(this.#ways, target, way, maxWays);
     this.#version += 1;
   }
 }

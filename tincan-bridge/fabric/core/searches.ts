@@ -12,17 +12,18 @@ export const narrowTtl = 1;
 /**
  * Each try reaches further; the last one everybody: ttl is a byte. The first costs as many datagrams as
  * there are neighbours and reaches what is three hops away, in most overlays everybody; the others cost
- * as many as there are links. `waits`: of what answers took lately, at least `leastMs`.
+ * as many as there are links. `waits`: of what answers took lately, within `leastMs` and `mostMs`; who
+ * has the target in sight is near, so the first wait stays short where all is late.
  */
 const tries = [
-  { ttl: narrowTtl, leastMs: 200, waits: 4 },
-  { ttl: 16, leastMs: 1_500, waits: 8 },
-  { ttl: 255, leastMs: 5_000, waits: 16 },
+  { ttl: narrowTtl, waits: 4, leastMs: 200, mostMs: 1_000 },
+  { ttl: 16, waits: 8, leastMs: 1_500, mostMs: 6_000 },
+  { ttl: 255, waits: 16, leastMs: 5_000, mostMs: 10_000 },
 ] as const;
-/** Where all is late, a wait grows with it, up to this. */
-const maxWaitMs = 10_000;
 /** Weight of a new measurement (RFC 6298 uses the same for the round trip time). */
 const weight = 1 / 8;
+/** What was measured says half as much after this: a storm passes. */
+const halfLifeMs = 10_000;
 /** Under way at once; beyond, a dead end stays one until there is room. */
 const maxSearches = 64;
 /**
@@ -56,8 +57,8 @@ export class Searches {
   readonly #failed = new Map<NodeId, { readonly pauseMs: number; readonly untilMs: number }>();
   readonly #random32: () => number;
   #budget: Budget = fullBudget(beginBudget, 0);
-  /** How long answers took, smoothed. */
-  #answerMs = 0;
+  /** How long answers took, smoothed, and when that was. */
+  #answers = { tookMs: 0, atMs: 0 };
 
   constructor(random32: () => number) {
     this.#random32 = random32;
@@ -84,7 +85,9 @@ export class Searches {
   end(target: NodeId, number: number, nowMs: number): boolean {
     const search = this.#under.get(target);
     if (search === undefined || !search.numbers.includes(number)) return false;
-    this.#answerMs += weight * (nowMs - search.beganMs - this.#answerMs);
+    const before = this.#answerMs(nowMs);
+    const tookMs = before + weight * (nowMs - search.beganMs - before);
+    this.#answers = { tookMs, atMs: nowMs };
     this.#under.delete(target);
     this.#failed.delete(target);
     return true;
@@ -93,6 +96,11 @@ export class Searches {
   /** The graph changed near here: what was not found may be now. */
   forgive(): void {
     this.#failed.clear();
+  }
+
+  /** The target has come anew: the same. */
+  forget(target: NodeId): void {
+    this.#failed.delete(target);
   }
 
   /** Searches to widen, and targets that are given up. */
@@ -124,9 +132,16 @@ export class Searches {
       return null;
     }
     const number = this.#random32();
-    const waitMs = Math.min(maxWaitMs, Math.max(reach.leastMs, reach.waits * this.#answerMs));
+    const late = reach.waits * this.#answerMs(nowMs);
+    const waitMs = Math.min(reach.mostMs, Math.max(reach.leastMs, late));
     this.#under.set(target, { ...search, numbers: [...numbers, number], untilMs: nowMs + waitMs });
     return { target, number, ttl: reach.ttl, anew };
+  }
+
+  /** How long an answer takes, by what was measured. */
+  #answerMs(nowMs: number): number {
+    const { tookMs, atMs } = this.#answers;
+    return tookMs * 2 ** ((atMs - nowMs) / halfLifeMs);
   }
 
   #fail(target: NodeId, nowMs: number): void {

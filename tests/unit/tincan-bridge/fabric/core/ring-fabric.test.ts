@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import type { NodeId } from '../../../../../base/ids.ts';
 import { avoidMs } from '../../../../../tincan-bridge/fabric/core/avoided-hops.ts';
-import { maxWaiting, waitingMs } from '../../../../../tincan-bridge/fabric/core/flood.ts';
+import { maxHeld, maxWaiting, waitingMs } from '../../../../../tincan-bridge/fabric/core/flood.ts';
 import type { FloodHeader } from '../../../../../tincan-bridge/fabric/core/flood-codec.ts';
 import { refreshMs } from '../../../../../tincan-bridge/fabric/core/neighbourhood.ts';
 import {
@@ -170,14 +170,61 @@ test('a search widens, longer where answers take long, and an answer to an earli
   const origin = at(ids, 0);
   const found = { kind: 'found', origin, target: at(ids, 18), number, hops: 3 } as const;
   assert.deepEqual(kinds(fabric.control(at(ids, 1), found, 4_000)), ['way']);
+  const later = (target: NodeId, fromMs: number) =>
+    tries(target, fromMs, fromMs + 20_000).map(({ atMs, ttl }) => [atMs - fromMs, ttl]);
+  assert.deepEqual(later(at(ids, 17), 4_000), [
+    [0, 1],
+    [1_000, 16],
+    [4_750, 255],
+  ]);
   assert.deepEqual(
-    tries(at(ids, 17), 60_000, 80_000).map(({ atMs, ttl }) => [atMs - 60_000, ttl]),
+    later(at(ids, 16), 60_000),
     [
       [0, 1],
-      [2_000, 16],
-      [6_000, 255],
+      [200, 16],
+      [1_700, 255],
     ],
+    'a storm is forgotten',
   );
+});
+
+/** A search from here whose answer came over `via`. */
+function find(fabric: RingFabric<string>, target: NodeId, via: NodeId): void {
+  const [asked] = fabric.router.search(target, 0);
+  assert.ok(asked?.kind === 'send' && asked.control.kind === 'search');
+  const { origin, number } = asked.control;
+  fabric.control(via, { kind: 'found', origin, target, number, hops: 3 }, 0);
+}
+
+test('who says that it has a link knows better than a way that was found a while ago', () => {
+  const { fabric, ids } = fabricOf(20);
+  const [former, friend, target] = [at(ids, 1), at(ids, 2), at(ids, 10)];
+  for (const via of [former, friend]) fabric.linkUp(via, 0);
+  find(fabric, target, former);
+  const { router } = fabric;
+  assert.equal(router.next(target, null, 60_000), former);
+  fabric.control(friend, { kind: 'neighbours', transit: true, neighbours: [target] }, 0);
+  assert.equal(router.next(target, null, 10_000), former, 'it was heard there just now');
+  assert.equal(router.next(target, null, 60_000), friend);
+  assert.equal(router.next(target, friend, 60_000), former, 'never back');
+});
+
+test('a member that was away, or not there, has come with other links', () => {
+  const { fabric, ids } = fabricOf(20);
+  const [via, target] = [at(ids, 1), at(ids, 10)];
+  const none = new Set<NodeId>();
+  fabric.linkUp(via, 0);
+  const isKnown = (): boolean => {
+    find(fabric, target, via);
+    fabric.setMembers(ids, none);
+    return fabric.router.explain(target, 0).how === 'searched';
+  };
+  assert.ok(isKnown(), 'nothing has happened to it');
+  fabric.setMembers(ids, none, new Set([target]));
+  assert.ok(!isKnown());
+  const others = ids.filter((id) => id !== target);
+  fabric.setMembers(others, none);
+  assert.ok(!isKnown());
 });
 
 test('nobody’s way leads over a leaf', () => {
@@ -258,8 +305,12 @@ function oneGap(): { fabric: RingFabric<string>; ids: readonly NodeId[] } {
 }
 
 test('what waits for a way is bounded, and does not wait for ever', () => {
-  const { fabric } = oneGap();
-  for (let n = 0; n < maxWaiting + 50; n += 1) fabric.broadcast('x', 0);
+  const { fabric, ids } = oneGap();
+  const [from, target] = [at(ids, 9), at(ids, 1)];
+  for (let n = 0; n < maxWaiting + 50; n += 1) {
+    const asked = header(ids, { origin: from, nonce: BigInt(n), target, bound: from });
+    fabric.flood(from, { header: asked, payload: 'x' }, 0);
+  }
   assert.equal(fabric.flooder.waiting, maxWaiting);
   assert.equal(fabric.flooder.counts.waitingFull, 50);
   fabric.tick(waitingMs + 1);
@@ -269,12 +320,46 @@ test('what waits for a way is bounded, and does not wait for ever', () => {
 
 test('what waits for a node goes when a link to it comes up', () => {
   const { fabric, ids } = oneGap();
-  fabric.broadcast('x', 0);
+  const asked = header(ids, { origin: at(ids, 9), target: at(ids, 1), bound: at(ids, 9) });
+  fabric.flood(at(ids, 9), { header: asked, payload: 'x' }, 0);
   const effects = fabric.linkUp(at(ids, 1), 10);
   assert.deepEqual(
     effects.map((effect) => effect.kind === 'flood' && effect.to),
     [at(ids, 1)],
   );
+});
+
+/** Targets of the floods among the effects, and whom they are sent to. */
+const spreads = (
+  effects: readonly FabricEffect<string>[],
+): ReadonlyArray<readonly [NodeId, NodeId]> =>
+  effects.flatMap((effect) =>
+    effect.kind === 'flood' ? [[effect.flood.header.target, effect.to] as const] : [],
+  );
+
+test('a broadcast for whom no neighbour is near goes over one all the same, without a search', () => {
+  const { fabric, ids } = oneGap();
+  const [gap, neighbour] = [at(ids, 1), at(ids, 9)];
+  const effects = fabric.broadcast('x', 0);
+  assert.deepEqual(spreads(effects), [
+    [gap, neighbour],
+    [neighbour, neighbour],
+  ]);
+  assert.deepEqual(kinds(effects), ['flood', 'flood']);
+});
+
+test('with no neighbour yet broadcasts are held, bounded, for the first one', () => {
+  const { fabric, ids } = fabricOf(10);
+  for (let n = 0; n < maxHeld + 5; n += 1) assert.deepEqual(fabric.broadcast('x', n), []);
+  assert.equal(fabric.flooder.counts.waitingFull, 5);
+  assert.equal(fabric.router.counts.searches, 0);
+  const effects = spreads(fabric.linkUp(at(ids, 5), waitingMs));
+  assert.equal(effects.filter(([target, to]) => target === to).length, maxHeld);
+  fabric.linkDown(at(ids, 5), waitingMs);
+  fabric.broadcast('x', waitingMs);
+  fabric.tick(2 * waitingMs);
+  assert.equal(fabric.flooder.counts.unreachable, 1);
+  assert.deepEqual(spreads(fabric.linkUp(at(ids, 5), 2 * waitingMs)), []);
 });
 
 test('the own neighbours are told soon, once more, and then each minute; never more than 64', () => {
