@@ -16,9 +16,12 @@ const maxSessions = 4_096;
 const maxRingSessions = 512;
 /** One that carried nothing for this long gives way to a new one. */
 const ringEvictMs = 10_000;
-/** Handshakes over the ring at once, and begun in a while: each costs some milliseconds. */
-const maxRingHandshakes = 32;
-const handshakeBudget = { perSecond: 40, burst: 80 } as const;
+/**
+ * Handshakes over the ring at once, and begun in a while: each costs some milliseconds. Who comes up in a
+ * large overlay is asked for as many as it has members.
+ */
+const maxRingHandshakes = 128;
+const handshakeBudget = { perSecond: 40, burst: 320 } as const;
 
 export interface BookDeps {
   readonly clock: Clock;

@@ -71,7 +71,7 @@ export class KeyExchange {
     this.end();
     const { ring, createHandshake, clock, input, fits } = this.#deps;
     if (base === null && !ring.admits()) {
-      input({ kind: 'rekey-failed', id, reason: 'too many handshakes at once' });
+      input({ kind: 'rekey-declined', id, reason: 'too many handshakes at once' });
       return;
     }
     const room = base === null ? ringDatagramBytes : fits() - controlBytes;

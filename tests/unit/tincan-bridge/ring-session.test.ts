@@ -89,6 +89,15 @@ test('both begin at once: it is one handshake, and a repeated question begins no
   assert.deepEqual(server.at(6, ringHeard(theirs)).kinds(), []);
 });
 
+test('one that is declined for there are too many begins when it is repeated', () => {
+  const server = new Run(false).at(0, needed).at(10, ringHeard(theirs));
+  server.at(10, { kind: 'rekey-declined', id: theirs, reason: 'too many handshakes at once' });
+  assert.deepEqual(server.kinds(), ['stop-rekey']);
+  assert.deepEqual(server.at(210, ringHeard(theirs)).kinds(), ['start-rekey']);
+  server.at(220, { kind: 'rekey-failed', id: theirs, reason: 'no' });
+  assert.deepEqual(server.at(620, ringHeard(theirs)).kinds(), [], 'that one has failed');
+});
+
 test('without a way it waits for one, as long as something waits for it', () => {
   const run = new Run(true);
   run.way = false;

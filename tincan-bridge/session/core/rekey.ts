@@ -117,6 +117,18 @@ export function onRekeyFailed(
   return giveUp(state, reason, at);
 }
 
+/** As if it had not been heard of: its next repetition is taken for the first. */
+export function onRekeyDeclined(
+  state: SessionState,
+  id: SessionNonce,
+  reason: string,
+  at: Moment,
+): SessionStep {
+  const { rekey, rekeyed } = state;
+  if (rekey.kind !== 'running' || rekey.id !== id) return stay(state, 'given up already');
+  return giveUp({ ...state, rekeyed: { ...rekeyed, id: null } }, reason, at);
+}
+
 function giveUp(state: SessionState, reason: string, at: Moment): SessionStep {
   const { rekey } = state;
   const overRing =

@@ -193,6 +193,8 @@ export type Input =
   /** The handshake inside the link is done and the peer is who it should be, or it failed. */
   | { readonly kind: 'rekey-secured'; readonly id: SessionNonce }
   | { readonly kind: 'rekey-failed'; readonly id: SessionNonce; readonly reason: string }
+  /** It was not begun, for there are too many: the peer may repeat its question. */
+  | { readonly kind: 'rekey-declined'; readonly id: SessionNonce; readonly reason: string }
   | {
       readonly kind: 'timer';
       readonly id: TimerId;

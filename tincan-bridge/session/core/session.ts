@@ -23,7 +23,13 @@ import {
   onValidated,
 } from './attempt-outcome.ts';
 import { onAskTimer, onEnded, onTick, onUnwanted } from './link.ts';
-import { onRekeyFailed, onRekeyHeard, onRekeySecured, onRekeyTimer } from './rekey.ts';
+import {
+  onRekeyDeclined,
+  onRekeyFailed,
+  onRekeyHeard,
+  onRekeySecured,
+  onRekeyTimer,
+} from './rekey.ts';
 import { onConfirmTimer, onHeard, onRetireTimer } from './replacement.ts';
 import {
   onNeeded,
@@ -63,6 +69,8 @@ export function nextSession(state: SessionState, input: Input, at: Moment): Sess
         : onRekeySecured(state, input.id, at);
     case 'rekey-failed':
       return onRekeyFailed(state, input.id, input.reason, at);
+    case 'rekey-declined':
+      return onRekeyDeclined(state, input.id, input.reason, at);
     case 'released':
       return onReleased(state, input.keep, at);
     case 'needed':
