@@ -1,7 +1,7 @@
 /**
  * Which neighbour leads to a node that is none: greedily by ring distance over all that is in sight,
- * and where that ends, by a search whose result is remembered. Owns ways, searches and what is said
- * of them; never holds a frame. Time and randomness are arguments.
+ * and where that ends, by a search whose result is remembered. Owns the choice, and what is said of
+ * searches and dead ends; never holds a frame. Time and randomness are arguments.
  *
  * Why nothing loops: each greedy hop brings the nearest id in sight nearer to the destination, or one
  * hop closer. A found way is written along its whole length from the target backwards, so that who
@@ -9,35 +9,19 @@
  * goes back to whom it came from, its ttl ends it, and the node where it ended searches anew.
  */
 import type { NodeId } from '../../../base/ids.ts';
-import { remember } from '../../../base/remember.ts';
 import { distance } from '../../../base/ring.ts';
 import { AvoidedHops } from './avoided-hops.ts';
 import { type Budget, fullBudget, spend } from './budget.ts';
+import { HeardSearches } from './heard-searches.ts';
 import type { Neighbourhood } from './neighbourhood.ts';
 import type { DeadEnd, Found, RingControl, Search } from './ring-control.ts';
 import { type Asking, narrowTtl, Searches } from './searches.ts';
+import { Ways } from './ways.ts';
 
 /** Of an envelope whose way is not known to be longer: greedy ways are O(log² n). */
 export const defaultTtl = 64;
 const maxTtl = 255;
-/** A way is searched for again after this. */
-export const wayMs = 300_000;
-/** Who asks us over this neighbour hears us there, while no better way is known. */
-const hintMs = 30_000;
-/** Ways that are remembered; the oldest gives way. */
-const maxWays = 8_192;
-/** Searches of others that are remembered, so that each is answered and sent on once. */
-const maxHeard = 8_192;
-/** Searches of others that one neighbour may bring: each costs every node a few datagrams. */
-const searchBudget = { perSecond: 1, burst: 200 } as const;
 const deadEndBudget = { perSecond: 50, burst: 100 } as const;
-
-interface Way {
-  readonly via: NodeId;
-  readonly hops: number;
-  readonly sinceMs: number;
-  readonly untilMs: number;
-}
 
 export type RouteEffect =
   | { readonly kind: 'send'; readonly to: NodeId; readonly control: RingControl }
@@ -60,11 +44,9 @@ export interface Forwarding {
 
 export class Router {
   readonly #near: Neighbourhood;
-  readonly #ways = new Map<NodeId, Way>();
+  readonly #ways = new Ways();
   readonly #searches: Searches;
-  /** By origin and number: from whom each search came; null once it was answered. */
-  readonly #heard = new Map<string, NodeId | null>();
-  readonly #budgets = new Map<NodeId, Budget>();
+  readonly #heard = new HeardSearches();
   readonly #avoided = new AvoidedHops();
   readonly #random32: () => number;
   #deadEndBudget: Budget = fullBudget(deadEndBudget, 0);
@@ -105,12 +87,11 @@ export class Router {
     if (near.has(destination)) return destination === ingress ? null : destination;
     const shunned = (via: NodeId): boolean =>
       this.#avoided.has(destination, via, nowMs) || past?.has(via) === true;
-    const way = this.#ways.get(destination);
-    const found = way !== undefined && way.untilMs > nowMs ? way.via : null;
+    const way = this.#ways.to(destination, nowMs);
     // Who says that it has a link to it knows better than a way that was found a while ago.
-    const isNew = found !== null && way !== undefined && nowMs - way.sinceMs < hintMs;
-    const sure = isNew ? null : this.#inSight(destination, ingress, shunned, nowMs);
+    const sure = way?.isNew === true ? null : this.#inSight(destination, ingress, shunned, nowMs);
     if (sure !== null) return sure;
+    const found = way?.via ?? null;
     const usable = found !== null && near.carries(found) && found !== ingress ? found : null;
     // A way that broke is not replaced by a guess: a guess might lead back onto it.
     if (found !== null && !shunned(found)) return usable;
@@ -146,7 +127,7 @@ export class Router {
     if (via === null || via === destination) return null;
     const carriers = this.#near.sorted().filter((id) => this.#near.carries(id));
     this.#avoided.add(destination, via, carriers, nowMs);
-    if (this.#ways.get(destination)?.via === via) this.#ways.delete(destination);
+    if (this.#ways.to(destination, nowMs)?.via === via) this.#ways.forget(destination);
     this.counts.avoided += 1;
     this.#version += 1;
     return via;
@@ -157,8 +138,7 @@ export class Router {
     const avoided = this.#avoided.has(source, via, nowMs);
     if (avoided || source === via || this.#near.has(source) || !this.#near.carries(via)) return;
     if (this.next(source, null, nowMs) === via) return;
-    const way: Way = { via, hops: 0, sinceMs: nowMs, untilMs: nowMs + hintMs };
-    remember(this.#ways, source, way, maxWays);
+    this.#ways.hint(source, via, nowMs);
     this.#version += 1;
   }
 
@@ -167,8 +147,7 @@ export class Router {
     const via = this.next(destination, null, nowMs);
     if (via === null) return { via, how: 'none' };
     if (via === destination) return { via, how: 'greedy' };
-    const way = this.#ways.get(destination);
-    const isSearched = way?.via === via && way.untilMs > nowMs;
+    const isSearched = this.#ways.to(destination, nowMs)?.via === via;
     if (isSearched && !this.#near.leadingTo(destination).includes(via)) {
       return { via, how: 'searched' };
     }
@@ -178,8 +157,8 @@ export class Router {
 
   /** The ttl of an envelope that starts here. */
   ttlTo(destination: NodeId, nowMs: number): number {
-    const way = this.#ways.get(destination);
-    if (way === undefined || way.untilMs <= nowMs) return defaultTtl;
+    const way = this.#ways.to(destination, nowMs);
+    if (way === null) return defaultTtl;
     return Math.min(maxTtl, Math.max(defaultTtl, way.hops + 16));
   }
 
@@ -250,7 +229,7 @@ export class Router {
   forget(member: NodeId): void {
     this.#searches.forget(member);
     this.#avoided.forget(member);
-    if (this.#ways.delete(member)) this.#version += 1;
+    if (this.#ways.forget(member)) this.#version += 1;
   }
 
   /** A link came up: who was not found may be now. */
@@ -259,7 +238,7 @@ export class Router {
   }
 
   neighbourDown(id: NodeId): void {
-    this.#budgets.delete(id);
+    this.#heard.neighbourDown(id);
   }
 
   tick(nowMs: number): readonly RouteEffect[] {
@@ -326,18 +305,12 @@ export class Router {
 
   #heardSearch(from: NodeId, search: Search, nowMs: number): readonly RouteEffect[] {
     const { origin, target, number, ttl } = search;
-    const key = `${origin}${number}`;
-    if (origin === this.#near.self || this.#heard.has(key)) return [];
-    const before = this.#budgets.get(from) ?? fullBudget(searchBudget, nowMs);
-    const { budget, allowed } = spend(before, nowMs);
-    this.#budgets.set(from, budget);
-    if (!allowed) {
-      this.counts.searchesDropped += 1;
-      return [];
-    }
-    remember(this.#heard, key, from, maxHeard);
+    if (origin === this.#near.self) return [];
+    const sight = this.#heard.hear(search, from, nowMs);
+    if (sight === 'refused') this.counts.searchesDropped += 1;
+    if (sight !== 'first') return [];
     if (target === this.#near.self) {
-      this.#heard.set(key, null);
+      this.#heard.answered(search);
       this.#learn(origin, from, 0, nowMs);
       return [
         { kind: 'send', to: from, control: { kind: 'found', origin, target, number, hops: 0 } },
@@ -367,10 +340,9 @@ export class Router {
       this.#learn(target, from, hops, nowMs);
       return [{ kind: 'found', target }];
     }
-    const key = `${origin}${number}`;
-    const back = this.#heard.get(key) ?? null;
+    const back = this.#heard.asker(found);
     if (back === null || back === from || !this.#near.has(back)) return [];
-    this.#heard.set(key, null);
+    this.#heard.answered(found);
     this.#learn(target, from, hops, nowMs);
     this.#learn(origin, back, 0, nowMs);
     return [{ kind: 'send', to: back, control: { ...found, hops } }];
@@ -397,8 +369,7 @@ export class Router {
   }
 
   #learn(target: NodeId, via: NodeId, hops: number, nowMs: number): void {
-    const way: Way = { via, hops, sinceMs: nowMs, untilMs: nowMs + wayMs };
-    remember(this.#ways, target, way, maxWays);
+    this.#ways.learn(target, via, hops, nowMs);
     this.#version += 1;
   }
 }

@@ -12,7 +12,8 @@ import {
   type FabricEffect,
   RingFabric,
 } from '../../../../../tincan-bridge/fabric/core/ring-fabric.ts';
-import { defaultTtl, wayMs } from '../../../../../tincan-bridge/fabric/core/route.ts';
+import { defaultTtl } from '../../../../../tincan-bridge/fabric/core/route.ts';
+import { wayMs } from '../../../../../tincan-bridge/fabric/core/ways.ts';
 import { suite } from '../../../../support/harness.ts';
 import { random32, randomId, seeded } from '../../../../support/virtual-time.ts';
 
