@@ -57,7 +57,7 @@ test.unless(
     await checkKubectl(cluster, work);
     const speeds = await compareSpeeds(cluster, work);
     process.stdout.write(`evio-cni: MTU ${mtu}; ${speeds.line}\n`);
-    assert.ok(speeds.networks > 0.6, speeds.line); // 0.85 is asked for; others use this machine
+    assert.ok(speeds.pods > 0.6, speeds.line); // 0.85 is asked for; others use this machine
     const with2 = await podTraces(cluster);
     await checkBandwidth(cluster);
     await noTraces(cluster, with2);

@@ -5,6 +5,8 @@
 import { removeNamespace } from '../netns.ts';
 import { iperf } from '../traffic.ts';
 import type { Cluster } from './cluster.ts';
+import { judgeImage } from './runtime.ts';
+import type { Worker } from './worker.ts';
 import { IperfSum, inPod, type Pod, type Workload } from './workload.ts';
 
 /** Turns of a comparison of speeds; more by hand. */
@@ -16,14 +18,21 @@ interface Speed {
   readonly back: number;
 }
 
-/** Between the pods. */
+interface Between {
+  readonly from: Pick<Pod, 'name'>;
+  readonly address: string;
+  readonly port: number;
+  readonly seconds: number;
+}
+
+/** From a container to a server that runs in another one. */
 async function measurePods(
   cluster: Cluster,
-  { pods: [from, to] }: Workload,
-  seconds: number,
+  { from, address, port, seconds }: Between,
 ): Promise<Speed> {
+  const client = ['iperf3', '-J', '-c', address, '-p', `${port}`, '-t', `${seconds}`];
   const run = async (more: readonly string[]): Promise<number> => {
-    const argv = ['iperf3', '-J', '-c', to.address, '-t', `${seconds}`, ...more];
+    const argv = [...client, ...more];
     const report = await inPod(cluster, from, argv, seconds * 1_000 + 30_000);
     return IperfSum.parse(JSON.parse(report)).end.sum_received.bits_per_second / 1e6;
   };
@@ -37,6 +46,36 @@ async function measureHosts(cluster: Cluster, seconds: number): Promise<Speed> {
   const { lab } = cluster.scene;
   const there = await iperf(lab, pair);
   return { there: there.mbps, back: (await iperf(lab, { ...pair, reverse: true })).mbps };
+}
+
+const hostPodPort = 5_401;
+const hostPod = (worker: Worker): object => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: hostPodOn(worker), labels: { app: 'host' } },
+  spec: {
+    nodeName: worker.name,
+    hostNetwork: true,
+    terminationGracePeriodSeconds: 0,
+    containers: [
+      {
+        name: 'host',
+        image: judgeImage,
+        imagePullPolicy: 'Never',
+        command: ['iperf3', '-s', '-p', `${hostPodPort}`],
+      },
+    ],
+  },
+});
+const hostPodOn = (worker: Worker): string => `host-${worker.name}`;
+
+/** Containers like those of the pods, in the network of the hosts: only the network differs. */
+async function startHostPods(cluster: Cluster): Promise<() => Promise<string>> {
+  await cluster.apply(...cluster.workers.map(hostPod));
+  const ready = ['wait', '--for=condition=Ready', 'pods', '-l', 'app=host', '--timeout=60s'];
+  await cluster.kubectl(ready, { timeoutMs: 70_000 });
+  const remove = ['delete', 'pods', '-l', 'app=host', '--wait'];
+  return () => cluster.kubectl(remove, { timeoutMs: 60_000 });
 }
 
 /** The lab can run programs in the pod's network namespace, and in no container, by this name. */
@@ -84,35 +123,46 @@ async function measureCable(cluster: Cluster, seconds: number): Promise<number> 
 export interface Speeds {
   /** For people. */
   readonly line: string;
-  /** Pods ÷ hosts. */
+  /** Pods ÷ containers in the network of their hosts. */
   readonly pods: number;
   /** The same by programs in the pods' network namespaces, but not in their containers ÷ hosts. */
   readonly networks: number;
 }
 
 /**
- * TCP between pods beside TCP between their hosts, both over the overlay, in turns: what else runs
- * on this machine then troubles both.
+ * TCP between pods beside TCP between their hosts, by programs and by containers, all over the overlay,
+ * in turns: what else runs on this machine then troubles all.
  */
 export async function compareSpeeds(cluster: Cluster, work: Workload): Promise<Speeds> {
-  const [hosts, pods, networks]: [Speed[], Speed[], Speed[]] = [[], [], []];
+  const hosts: Speed[] = [];
+  const hostPods: Speed[] = [];
+  const pods: Speed[] = [];
+  const networks: Speed[] = [];
+  const seconds = 2;
+  const [one, two] = cluster.workers;
+  const [from, to] = work.pods;
+  const fromHost = { from: { name: hostPodOn(one) }, address: two.address, port: hostPodPort };
+  const fromPod = { from, address: to.address, port: 5_201 };
+  const removeHostPods = await startHostPods(cluster);
   for (let round = 0; round < rounds; round += 1) {
-    hosts.push(await measureHosts(cluster, 2));
-    pods.push(await measurePods(cluster, work, 2));
-    networks.push(await measureNetworks(work, 2));
+    hosts.push(await measureHosts(cluster, seconds));
+    networks.push(await measureNetworks(work, seconds));
+    hostPods.push(await measurePods(cluster, { ...fromHost, seconds }));
+    pods.push(await measurePods(cluster, { ...fromPod, seconds }));
   }
+  await removeHostPods();
   const cable = await measureCable(cluster, 2);
   const mean = (runs: readonly Speed[], way: keyof Speed): number =>
     runs.reduce((sum, speed) => sum + speed[way], 0) / runs.length;
   const both = (runs: readonly Speed[]): number => mean(runs, 'there') + mean(runs, 'back');
-  const ratio = (runs: readonly Speed[]): number => both(runs) / both(hosts);
+  const ratio = (runs: readonly Speed[], of = hosts): number => both(runs) / both(of);
   const show = (runs: readonly Speed[]): string =>
     `${mean(runs, 'there').toFixed(0)} and ${mean(runs, 'back').toFixed(0)} Mbit/s`;
   const ofHosts = (runs: readonly Speed[]): string =>
     `${show(runs)} (${ratio(runs).toFixed(2)} of the hosts)`;
   return {
-    line: `cable ${cable.toFixed(0)} Mbit/s, hosts ${show(hosts)}, pods ${ofHosts(pods)}, their networks without containers ${ofHosts(networks)}`,
-    pods: ratio(pods),
+    line: `cable ${cable.toFixed(0)} Mbit/s, hosts ${show(hosts)}, containers in the hosts' network ${ofHosts(hostPods)}, pods ${ofHosts(pods)}, ${ratio(pods, hostPods).toFixed(2)} of those containers, the pods' networks without containers ${ofHosts(networks)}`,
+    pods: ratio(pods, hostPods),
     networks: ratio(networks),
   };
 }

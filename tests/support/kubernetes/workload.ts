@@ -160,7 +160,7 @@ export async function undeploy(cluster: Cluster): Promise<void> {
 /** Standard output of a command in the pod, by `kubectl exec`. */
 export const inPod = (
   cluster: Cluster,
-  pod: Pod,
+  pod: Pick<Pod, 'name'>,
   argv: readonly string[],
   timeoutMs = 30_000,
 ): Promise<string> => cluster.kubectl(['exec', pod.name, '--', ...argv], { timeoutMs });
