@@ -10,6 +10,8 @@ export interface Clock {
   wallNow(): number;
   /** Calls once after `ms`, unless the signal aborts first. Does not keep the process alive alone. */
   after(ms: number, signal: AbortSignal, call: () => void): void;
+  /** The same, ended by calling what it returns: an abort signal for each costs more than the timer. */
+  timer(ms: number, call: () => void): () => void;
 }
 
 export const systemClock: Clock = {
@@ -24,7 +26,30 @@ export const systemClock: Clock = {
     }, ms);
     signal.addEventListener('abort', end, { once: true });
   },
+  timer(ms, call) {
+    const timer = setTimeout(call, ms);
+    return () => clearTimeout(timer);
+  },
 };
+
+/** One timer that is set again and again; setting it moves it. */
+export class Alarm {
+  readonly #clock: Clock;
+  #end: () => void = () => {};
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  set(ms: number, call: () => void): void {
+    this.#end();
+    this.#end = this.#clock.timer(ms, call);
+  }
+
+  end(): void {
+    this.#end();
+  }
+}
 
 /** Calls every `ms` until the signal aborts; the first call comes after `ms`. */
 export function every(clock: Clock, ms: number, signal: AbortSignal, call: () => void): void {

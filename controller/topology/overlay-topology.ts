@@ -2,7 +2,7 @@
  * The topology of one overlay: carries out what the machine decides. Owns the machine's state, its
  * one timer and which peers have a path of their own; knows links by events only.
  */
-import type { Clock } from '../../base/clock.ts';
+import { Alarm, type Clock } from '../../base/clock.ts';
 import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Port } from '../bus.ts';
@@ -46,11 +46,12 @@ export class OverlayTopology {
   /** Sightings that wait for the others of the same login. */
   #seen = new Map<NodeId, boolean>();
   #state;
-  #timer = new AbortController();
+  readonly #alarm: Alarm;
   #offsetMs: number | undefined;
 
   constructor(deps: OverlayTopologyDeps) {
     this.#deps = deps;
+    this.#alarm = new Alarm(deps.clock);
     this.#state = initialTopology(deps.self, deps.config);
   }
 
@@ -87,7 +88,7 @@ export class OverlayTopology {
   }
 
   stop(): void {
-    this.#timer.abort();
+    this.#alarm.end();
   }
 
   snapshot(): readonly LinkView[] {
@@ -148,12 +149,9 @@ export class OverlayTopology {
   }
 
   #wake(atMs: number): void {
-    const { clock, over } = this.#deps;
-    this.#timer.abort();
-    if (over.aborted) return;
-    this.#timer = new AbortController();
+    if (this.#deps.over.aborted) return;
     const waitMs = Math.max(1, atMs - this.#nowMs());
-    clock.after(waitMs, this.#timer.signal, () => this.#input({ kind: 'tick' }));
+    this.#alarm.set(waitMs, () => this.#input({ kind: 'tick' }));
   }
 
   /** Wall clock of the start, going on monotonically: numbers of claims outlive this process. */

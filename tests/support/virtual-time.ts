@@ -73,6 +73,15 @@ export class VirtualTime {
         this.after(ms, () => {
           if (!signal.aborted) call();
         }),
+      timer: (ms, call) => {
+        let over = false;
+        this.after(ms, () => {
+          if (!over) call();
+        });
+        return () => {
+          over = true;
+        };
+      },
     };
   }
 

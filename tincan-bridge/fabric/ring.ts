@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
-import { type Clock, every } from '../../base/clock.ts';
+import { Alarm, type Clock, every } from '../../base/clock.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
 import { undoneOffload } from '../datapath/wire.ts';
@@ -66,13 +66,14 @@ export class Ring implements RingPort {
   };
   #members: readonly NodeId[] = [];
   #version = 0;
-  #timer = new AbortController();
+  readonly #alarm: Alarm;
   #dueMs: number | null = null;
   #settling = false;
 
   constructor(deps: RingDeps) {
     this.#deps = deps;
     const { self, transit, clock, signal } = deps;
+    this.#alarm = new Alarm(clock);
     this.#relays = new RelayTable(deps.datapath);
     const random32 = (): number => randomBytes(4).readUInt32BE();
     this.#fabric = new RingFabric({ self, transit, random32 }, ({ bytes }) => crc32(bytes));
@@ -91,7 +92,7 @@ export class Ring implements RingPort {
     });
     this.#budgets = new NeighbourBudgets(clock);
     every(clock, refreshMs, signal, () => this.refresh());
-    signal.addEventListener('abort', () => this.#timer.abort(), { once: true });
+    signal.addEventListener('abort', () => this.#alarm.end(), { once: true });
   }
 
   setMembers({ members, leaves, away = [] }: Params<'setMembers'>): void {
@@ -307,11 +308,9 @@ export class Ring implements RingPort {
     const dueMs = this.#fabric.dueMs(clock.now());
     if (dueMs === null || signal.aborted) return;
     if (this.#dueMs !== null && this.#dueMs <= dueMs) return;
-    this.#timer.abort('moved');
-    this.#timer = new AbortController();
     this.#dueMs = dueMs;
     const waitMs = Math.max(1, Math.ceil(dueMs - clock.now()));
-    clock.after(waitMs, this.#timer.signal, () => {
+    this.#alarm.set(waitMs, () => {
       this.#dueMs = null;
       this.#run(this.#fabric.tick(clock.now()));
     });

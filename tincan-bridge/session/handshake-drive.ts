@@ -3,7 +3,7 @@
  * done so that a peer that lost our last flight is answered. Owns the handshake; never looks at what it
  * proved (`peer-certificate.ts`).
  */
-import type { Clock } from '../../base/clock.ts';
+import { Alarm, type Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { RecordKeys } from '../datapath/datapath.ts';
 import type { Handshake, HandshakeState } from '../datapath/handshake.ts';
@@ -33,12 +33,13 @@ export class HandshakeDrive {
   readonly #events: DriveEvents;
   readonly #life = new AbortController();
   #handshake: Handshake | null;
-  #timer = new AbortController();
+  readonly #alarm: Alarm;
   #secured: Secured | null = null;
 
   constructor(handshake: Handshake, clock: Clock, events: DriveEvents) {
     this.#handshake = handshake;
     this.#clock = clock;
+    this.#alarm = new Alarm(clock);
     this.#events = events;
   }
 
@@ -91,17 +92,13 @@ export class HandshakeDrive {
   }
 
   #expectMore(handshake: Handshake): void {
-    this.#timer.abort();
-    this.#timer = new AbortController();
     const deadlineMs = handshake.deadlineMs();
-    if (deadlineMs === null) return;
-    this.#clock.after(Math.max(1, deadlineMs), this.#timer.signal, () =>
-      this.#drive((same) => same.expire()),
-    );
+    if (deadlineMs === null) this.#alarm.end();
+    else this.#alarm.set(Math.max(1, deadlineMs), () => this.#drive((same) => same.expire()));
   }
 
   #end(): void {
-    this.#timer.abort();
+    this.#alarm.end();
     this.#handshake?.close();
     this.#handshake = null;
   }

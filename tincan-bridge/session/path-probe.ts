@@ -3,7 +3,7 @@
  * Owns the nonces of its questions; decides nothing (`core/path-mtu.ts`).
  */
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../../base/clock.ts';
+import { Alarm, type Clock } from '../../base/clock.ts';
 import { remember } from '../../base/remember.ts';
 import { controlBytes, encodeControl } from './core/control.ts';
 import { initialPathMtu, nextPathMtu, type PathMtu, type PathMtuInput } from './core/path-mtu.ts';
@@ -25,7 +25,7 @@ export class PathProbe {
   readonly #deps: ProbeDeps;
   /** Nonce of a question → its size, 0 for the small one. */
   readonly #questions = new Map<bigint, number>();
-  #timer = new AbortController();
+  readonly #alarm: Alarm;
   #state: PathMtu = initialPathMtu;
   #told = { bytes: 0, settled: true };
   #sentBytes = 0;
@@ -33,6 +33,7 @@ export class PathProbe {
 
   constructor(deps: ProbeDeps) {
     this.#deps = deps;
+    this.#alarm = new Alarm(deps.clock);
   }
 
   /** Largest frame that is sent now, 0 before the first path. */
@@ -71,7 +72,7 @@ export class PathProbe {
 
   /** There is no path any more. */
   end(): void {
-    this.#timer.abort();
+    this.#alarm.end();
     this.#questions.clear();
     this.#state = initialPathMtu;
   }
@@ -114,10 +115,7 @@ export class PathProbe {
 
   #schedule(atMs: number): void {
     const { clock } = this.#deps;
-    this.#timer.abort('moved');
-    this.#timer = new AbortController();
-    clock.after(Math.max(1, Math.ceil(atMs - clock.now())), this.#timer.signal, () =>
-      this.#input({ kind: 'timer' }),
-    );
+    const waitMs = Math.max(1, Math.ceil(atMs - clock.now()));
+    this.#alarm.set(waitMs, () => this.#input({ kind: 'timer' }));
   }
 }

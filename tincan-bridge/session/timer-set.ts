@@ -7,7 +7,7 @@ import type { Clock } from '../../base/clock.ts';
 export class TimerSet<Id> {
   readonly #clock: Clock;
   readonly #onElapsed: (id: Id) => void;
-  readonly #timers = new Map<Id, AbortController>();
+  readonly #timers = new Map<Id, () => void>();
 
   constructor(clock: Clock, onElapsed: (id: Id) => void) {
     this.#clock = clock;
@@ -15,18 +15,17 @@ export class TimerSet<Id> {
   }
 
   set(id: Id, atMs: number): void {
-    this.#timers.get(id)?.abort('moved'); // without a reason an error is made, with its stack
-    const timer = new AbortController();
-    this.#timers.set(id, timer);
+    this.#timers.get(id)?.();
     const waitMs = Math.max(0, Math.ceil(atMs - this.#clock.now()));
-    this.#clock.after(waitMs, timer.signal, () => {
+    const end = this.#clock.timer(waitMs, () => {
       this.#timers.delete(id);
       this.#onElapsed(id);
     });
+    this.#timers.set(id, end);
   }
 
   end(): void {
-    for (const timer of this.#timers.values()) timer.abort();
+    for (const end of this.#timers.values()) end();
     this.#timers.clear();
   }
 }

@@ -254,6 +254,23 @@ test('a session that rests with a peer that has left is asked at once, and ends 
   assert.ok(away.at(-1)?.[1] === 'down' && (away.at(-1)?.[0] ?? 0) <= 4_500, `${away}`);
 });
 
+test('a link that is heard is looked at when it may be quiet, one whose answer is late twice a second', () => {
+  const run = online();
+  const lookAt = (now: number, heardAgoMs: number): number => {
+    run.at(now, { kind: 'timer', id: 'tick', heardAgoMs });
+    return (run.timer('tick') ?? now) - now;
+  };
+  assert.equal(lookAt(2_000, 0), timers.quietMs);
+  assert.equal(lookAt(3_000, 600), timers.tickMs);
+  assert.equal(
+    lookAt(3_500, 400),
+    timers.quietMs,
+    'not before a whole second of silence is possible',
+  );
+  assert.equal(lookAt(4_500, 1_000), timers.tickMs, 'a question was asked');
+  assert.equal(lookAt(5_000, 1_500), timers.tickMs, 'and is not answered');
+});
+
 test('sessions look at themselves at the same moments, about every half second', () => {
   for (const now of [0.2, 499.9, 500.3, 624, 626, 1_000_000.7]) {
     const next = timers.nextTickMs(now);

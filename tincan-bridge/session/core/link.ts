@@ -21,11 +21,11 @@ import {
 } from './session-state.ts';
 import {
   endedMs,
+  nextLookMs,
   nextTickMs,
   rekeyFailuresAllowed,
   restTickMs,
   stableMs,
-  tickMs,
 } from './timers.ts';
 
 export function onAskTimer(state: SessionState, at: Moment): SessionStep {
@@ -49,13 +49,12 @@ export function onTick(
   if (dead) return onDead(state, state.link, silentMs, at);
   const steady = verdict === 'healthy' && at.nowMs - link.sinceMs >= stableMs;
   const failures = steady ? 0 : state.failures;
-  const everyMs = heard.resting && link.unanswered === 0 ? restTickMs : tickMs;
   const moved = moveToRing({ ...state, link, failures }, at);
   const next = moved.state;
   const effects: readonly Effect[] = [
     ...moved.effects,
     ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
-    { kind: 'timer', id: 'tick', atMs: nextTickMs(at.nowMs, everyMs) },
+    { kind: 'timer', id: 'tick', atMs: lookAgainMs(link, heard.resting, silentMs, at.nowMs) },
     ...(isWorn(next, usedBytes) ? [{ kind: 'timer', id: 'rekey', atMs: at.nowMs } as const] : []),
   ];
   const worn = next.rekeyed.failures >= rekeyFailuresAllowed;
@@ -65,6 +64,16 @@ export function onTick(
   const why = worn ? 'keys could not be replaced' : `nothing heard for ${Math.round(silentMs)} ms`;
   const begun = begin({ ...next, rekeyed: { ...next.rekeyed, failures: 0 } }, at, why);
   return step(begun.state, ...effects, ...begun.effects);
+}
+
+function lookAgainMs(
+  { unanswered }: Link & { readonly kind: 'up' },
+  resting: boolean,
+  silentMs: number,
+  nowMs: number,
+): number {
+  if (unanswered > 0) return nextTickMs(nowMs);
+  return resting ? nextTickMs(nowMs, restTickMs) : nextLookMs(nowMs, silentMs);
 }
 
 function onDead(

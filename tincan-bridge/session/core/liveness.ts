@@ -27,7 +27,7 @@ export interface Heard {
   readonly resting: boolean;
 }
 
-/** Once in about `tickMs` while the link is up. */
+/** While the link is up: as often as `lookAgainMs` of `link.ts` says. */
 export function lookAfterLink(link: Up, { heardAgoMs, resting }: Heard, nowMs: number): LinkHealth {
   const upMs = nowMs - link.sinceMs;
   const silentMs = heardAgoMs < 0 ? upMs : Math.min(heardAgoMs, upMs);

@@ -32,7 +32,7 @@ export const backoffMaxMs = 60_000;
 /** A session that was up this long starts its backoff anew. */
 export const stableMs = 10_000;
 
-/** How often a session that is up looks at itself. */
+/** How often a session that is up looks at itself while an answer is late; else when it may be quiet. */
 export const tickMs = 500;
 
 /**
@@ -45,12 +45,19 @@ export const nextTickMs = (nowMs: number, everyMs: number = tickMs): number =>
 /** Nothing heard for this long: ask. With tickMs and deadPathMs three questions go unanswered. */
 export const quietMs = 1_000;
 
+/** When one that is healthy looks at itself next: as soon as it may have been silent for `quietMs`. */
+export const nextLookMs = (nowMs: number, silentMs: number): number =>
+  Math.max(
+    nextTickMs(nowMs),
+    Math.ceil((nowMs + quietMs - Math.max(0, silentMs)) / tickMs) * tickMs,
+  );
+
 /**
  * A session over the ring that has carried no frame for this long rests: it is looked at and asked this
  * rarely, and no way is sought for it. Members have one with nearly every other, and each question costs
  * all nodes between.
  */
-export const restMs = 5_000;
+export const restMs = 2_000;
 export const restTickMs = 2_000;
 export const restQuietMs = 10_000;
 
@@ -93,7 +100,7 @@ export const improveMaxMs = 48_000;
 export const directMs = 7_000;
 /** Keys are replaced after this long (drawn from three quarters to all of it) … */
 export const rekeyMs = 3_600_000;
-/** … or so many bytes under one key; asked once in tickMs, hence begun well before. */
+/** … or so many bytes under one key; asked about once in quietMs, hence begun well before. */
 export const rekeyBytes = 2 ** 36;
 export const rekeyBytesShare = 0.85;
 
