@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { errorTable, toEvioError } from '../../base/errors.ts';
+import { readVersion } from '../version.ts';
 import {
   caCrlCommand,
   caInitCommand,
@@ -37,6 +38,7 @@ The controller is found by --socket, else by the RunDirectory in --config, else 
 function createProgram(): Command {
   const program = new Command('evio')
     .description('One virtual layer-2 network for machines behind different NATs.')
+    .version(readVersion(), '--version', 'show the release of this program')
     .helpCommand(false)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'evio: ')) })

@@ -8,6 +8,7 @@ import {
   applicationData,
   channelDataHeaderBytes,
   checksumUndone,
+  etherTypes,
   type FrameType,
   frameTypes,
   recordHeaderBytes,
@@ -55,5 +56,5 @@ export function payloadOf(type: FrameType, frame: Frame): Uint8Array {
 export function resolvesAddress(frame: Uint8Array): boolean {
   const type = (frame[12] ?? 0) * 256 + (frame[13] ?? 0);
   const isDiscovery = frame[20] === 58 && (frame[54] === 135 || frame[54] === 136);
-  return type === 0x0806 || (type === 0x86dd && isDiscovery);
+  return type === etherTypes.arp || (type === etherTypes.ipv6 && isDiscovery);
 }

@@ -1,6 +1,7 @@
 /**
  * The bytes that two tunnel processes exchange: the type byte inside a record, the envelope of the
- * ring path, and how the 48-bit record numbers are shared out. Owns the constants for TypeScript;
+ * ring path, how the 48-bit record numbers are shared out, and the types of the frames within. Owns
+ * the constants for TypeScript;
  * `native/wire.h` holds the same ones for C++, and a contract test compares them.
  */
 
@@ -48,3 +49,12 @@ export type Suite = keyof typeof recordOverhead;
 
 /** ChannelData header of TURN (RFC 8656 section 12.4): channel number, length. */
 export const channelDataHeaderBytes = 4;
+
+/** EtherTypes (IEEE 802, as IANA lists them); the experimental one is its first. */
+export const etherTypes = {
+  ipv4: 0x0800,
+  arp: 0x0806,
+  vlan: 0x8100,
+  ipv6: 0x86dd,
+  experimental: 0x88b5,
+} as const;

@@ -2,7 +2,9 @@
  * Frames that ask which station has an IP address, or say it: ARP (RFC 826) and IPv6 neighbour discovery
  * (RFC 4861 sections 4.3 and 4.4). Owns the codec; what it cannot read is null, tagged frames too.
  */
+
 import { type Mac, macFromBytes } from '../../../base/ids.ts';
+import { etherTypes } from '../../datapath/wire.ts';
 
 /** Address in hexadecimal digits: 8 of IPv4, 32 of IPv6. */
 export type IpText = string;
@@ -15,7 +17,6 @@ export interface Resolution {
 }
 
 const headerBytes = 14;
-const etherTypes = { arp: 0x0806, ipv6: 0x86dd } as const;
 const arpBytes = 28;
 /** Ethernet, IPv4, and their lengths (RFC 826). */
 const arpKind = '00010800060400';

@@ -4,6 +4,7 @@
  *
  * Layout behind the Ethernet header: "evio" (4) · kind (1) · node id (16) · nonce (8) or MAC (6).
  */
+
 import {
   type Mac,
   macBytes,
@@ -12,6 +13,7 @@ import {
   nodeIdBytes,
   nodeIdFromBytes,
 } from '../../../base/ids.ts';
+import { etherTypes } from '../../datapath/wire.ts';
 
 export interface LoopFrame {
   readonly kind: 'probe' | 'heard' | 'confirmed';
@@ -27,8 +29,7 @@ export interface GoneFrame {
 export type OwnFrame = LoopFrame | GoneFrame;
 
 const kinds = ['probe', 'heard', 'confirmed', 'gone'] as const;
-/** IEEE 802, local experimental Ethertype 1; a locally administered group, which bridges spread. */
-const etherType = 0x88b5;
+/** A locally administered group, which bridges spread. */
 const destination = Uint8Array.of(0x03, 0x65, 0x76, 0x69, 0x6f, 0x01);
 const magic = Uint8Array.of(0x65, 0x76, 0x69, 0x6f);
 const headerBytes = 14;
@@ -43,7 +44,7 @@ export function encodeOwnFrame(frame: OwnFrame): Uint8Array {
   bytes.set(destination);
   // Locally administered; of the node, so that no bridge sees one address on two of its ports.
   bytes.set([0x02, ...id.subarray(0, 5)], 6);
-  view.setUint16(12, etherType);
+  view.setUint16(12, etherTypes.experimental);
   bytes.set(magic, headerBytes);
   bytes[bodyAt] = kinds.indexOf(frame.kind) + 1;
   bytes.set(id, bodyAt + 1);
@@ -56,7 +57,7 @@ export function encodeOwnFrame(frame: OwnFrame): Uint8Array {
 export function decodeOwnFrame(bytes: Uint8Array): OwnFrame | null {
   if (bytes.length < restAt + 8) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint16(12) !== etherType) return null;
+  if (view.getUint16(12) !== etherTypes.experimental) return null;
   if (!destination.every((byte, n) => bytes[n] === byte)) return null;
   if (!magic.every((byte, n) => bytes[headerBytes + n] === byte)) return null;
   const kind = kinds[(bytes[bodyAt] ?? 0) - 1];

@@ -3,10 +3,10 @@
  * RFC 1191) or ICMPv6 "packet too big" (RFC 4443 section 3.2). Owns the codec. The answer comes from
  * the packet's own destination, as a switch has no address of its own (Linux tunnels do the same).
  */
+import { etherTypes } from '../../datapath/wire.ts';
 
 const macsBytes = 12;
 const vlanBytes = 4;
-const etherTypes = { ipv4: 0x0800, ipv6: 0x86dd, vlan: 0x8100 } as const;
 const icmp = 1;
 const icmpv6 = 58;
 /** RFC 792 wants 8 bytes beyond the header; RFC 1812 section 4.3.2.3 as much as fits 576. */

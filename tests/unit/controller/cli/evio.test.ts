@@ -48,6 +48,9 @@ test(
     for (const word of [...words, 'version', 'Exit codes']) {
       assert.match(help.out, new RegExp(`\\b${word}\\b`));
     }
+    const version = await evio(['--version']);
+    assert.deepEqual([version.code, version.err], [0, '']);
+    assert.match(version.out, /^\d+\.\d+\.\d+\n$/);
     const wrong = await evio(['stauts']);
     assert.deepEqual([wrong.code, wrong.out], [2, '']);
     assert.match(wrong.err, /^evio: unknown command 'stauts'/);
