@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { EvioError } from '../../base/errors.ts';
 import type { Exec } from '../../base/exec.ts';
 import type { InterfaceName } from '../../base/ids.ts';
-import type { ObservedDevice } from './core/devices.ts';
+import { find, type ObservedDevice } from './core/devices.ts';
 
 /** The part of `ip -json -details address show` that is used; the rest is not ours to check. */
 const IpDevice = z.object({
@@ -53,6 +53,20 @@ export async function observeDevices(exec: Exec): Promise<readonly ObservedDevic
         .filter((a) => a.local !== undefined && a.scope !== 'link')
         .map((a) => `${a.local}/${a.prefixlen}`),
     }));
+}
+
+/**
+ * A new TAP's frames go into its own ring at once: a queueing discipline before it holds nothing and
+ * costs some percent of a stream. One that an operator sets later stays. Without tc(8) the device is
+ * only slower.
+ */
+export async function spareQueue(
+  exec: Exec,
+  tap: InterfaceName,
+  before: readonly ObservedDevice[],
+): Promise<void> {
+  if (find(before, tap) !== undefined) return;
+  await exec(['tc', 'qdisc', 'replace', 'dev', tap, 'root', 'noqueue']).catch(() => {});
 }
 
 /** Overlay peers must not give this host a default route: router advertisements are not accepted. */

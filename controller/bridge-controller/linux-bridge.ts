@@ -9,12 +9,14 @@ import { runIp } from '../../base/ip-batch.ts';
 import { type DeviceWish, planDeletion, type Removal } from './core/devices.ts';
 import { planLinux } from './core/linux-plan.ts';
 import { appBridgeName, bridgeName, patchNames, tapName } from './core/names.ts';
-import { observeDevices } from './host-links.ts';
+import { observeDevices, spareQueue } from './host-links.ts';
 
 export async function makeLinux(exec: Exec, wish: DeviceWish): Promise<void> {
-  const plan = planLinux(wish, await observeDevices(exec));
+  const observed = await observeDevices(exec);
+  const plan = planLinux(wish, observed);
   if (plan.kind === 'refused') throw new EvioError(plan.refusal.code, plan.refusal.message);
   await runIp(exec, plan.commands);
+  await spareQueue(exec, wish.tap, observed);
 }
 
 export async function removeLinux(

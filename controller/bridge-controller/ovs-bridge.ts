@@ -18,7 +18,7 @@ import {
   planOvsRemoval,
   planUnpatch,
 } from './core/ovs-plan.ts';
-import { observeDevices } from './host-links.ts';
+import { observeDevices, spareQueue } from './host-links.ts';
 
 /** ovs-vsctl waits for ovs-vswitchd to have done what it was told, at most so long. */
 const answerWithinS = 5;
@@ -31,9 +31,11 @@ export interface OvsDeps {
 
 export async function makeOvs(deps: OvsDeps, wish: OvsWish): Promise<void> {
   const bridges = await observeBridges(deps);
-  const plan = planOvs(wish, await observeDevices(deps.exec), bridges);
+  const observed = await observeDevices(deps.exec);
+  const plan = planOvs(wish, observed, bridges);
   if (plan.kind === 'refused') throw new EvioError(plan.refusal.code, plan.refusal.message);
   await runIp(deps.exec, plan.before);
+  await spareQueue(deps.exec, wish.tap, observed);
   await runDatabase(deps, plan.database);
   await runIp(deps.exec, plan.after);
 }

@@ -47,6 +47,7 @@ test('cone × cone connects directly within 3 s of the second start, and carries
   const peer = await a.waitUp('b');
   assert.equal(peer.path?.kind, 'direct-reflexive');
 
+  assert.match(await lab.exec(a.ns, ['ip', 'link', 'show', 'dev', 'ev-lab']), / qdisc noqueue /);
   assert.equal((await ping(lab, a.ns, '10.77.0.2', { count: 20 })).received, 20);
   assert.equal((await ping(lab, b.ns, 'fd77::1', { count: 5 })).received, 5);
   assert.ok((await iperf(lab, { from: a.ns, to: b.ns, address: b.address, seconds: 2 })).mbps > 50);

@@ -1,8 +1,8 @@
 /**
  * The bytes that two tunnel processes exchange: the type byte inside a record, the envelope of the
  * ring path, how the 48-bit record numbers are shared out, and the types of the frames within. Owns
- * the constants for TypeScript;
- * `native/wire.h` holds the same ones for C++, and a contract test compares them.
+ * the constants for TypeScript; `native/wire.h` holds those of the protocol for C++, and a contract
+ * test compares them.
  */
 
 /** Low nibble of the first byte of every opened record. */
