@@ -10,6 +10,7 @@ import type { Attempt } from './attempt.ts';
 import { maxFrameBytes, pathKind, ringFrameBytes } from './core/path.ts';
 import { type Secured, wipeKeys } from './handshake-drive.ts';
 import type { RingPort, RingWay } from './ring-port.ts';
+import type { Payload } from './traffic.ts';
 
 export type PathSummary = Notification<'pathChanged'>['path'];
 export const noPath: PathSummary = { kind: 'none', local: '', remote: '' };
@@ -32,7 +33,8 @@ export class Associations {
   readonly #datapath: Datapath;
   readonly #ring: RingPort;
   readonly #all = new Map<SessionNumber, Association>();
-  #endedPayloadBytes = 0;
+  /** Of associations that are gone. */
+  #ended: Payload = { sent: 0, received: 0 };
 
   constructor(peer: NodeId, datapath: Datapath, ring: RingPort) {
     this.#peer = peer;
@@ -163,7 +165,7 @@ export class Associations {
   /** Wipes the keys; returns the attempt if nothing else uses it. */
   remove(number: SessionNumber): Attempt | null {
     const gone = this.#all.get(number);
-    this.#endedPayloadBytes += this.#payloadOf(number);
+    this.#ended = sumOf(this.#ended, this.#payloadOf(number));
     this.#all.delete(number);
     this.#datapath.removeSession(number);
     return this.#unused(gone?.attempt ?? null);
@@ -179,16 +181,19 @@ export class Associations {
     return number === null ? null : this.#datapath.sessionCounters(number);
   }
 
-  /** Frames both ways since the session was made. */
-  payloadBytes(): number {
-    let sum = this.#endedPayloadBytes;
-    for (const number of this.#all.keys()) sum += this.#payloadOf(number);
+  /** Frames since the session was made. */
+  payload(): Payload {
+    let sum = this.#ended;
+    for (const number of this.#all.keys()) sum = sumOf(sum, this.#payloadOf(number));
     return sum;
   }
 
-  #payloadOf(number: SessionNumber): number {
+  #payloadOf(number: SessionNumber): Payload {
     const counters = this.#all.has(number) ? this.#datapath.sessionCounters(number) : null;
-    return (counters?.sentPayloadBytes ?? 0) + (counters?.receivedPayloadBytes ?? 0);
+    return {
+      sent: counters?.sentPayloadBytes ?? 0,
+      received: counters?.receivedPayloadBytes ?? 0,
+    };
   }
 
   #unused(attempt: Attempt | null): Attempt | null {
@@ -212,3 +217,8 @@ function mostOf({ onRing, way, attempt, suite }: Association): number {
   const facts = attempt?.selected?.facts;
   return facts === undefined ? 0 : maxFrameBytes(pathKind(facts), facts.family, suite);
 }
+
+const sumOf = (a: Payload, b: Payload): Payload => ({
+  sent: a.sent + b.sent,
+  received: a.received + b.received,
+});

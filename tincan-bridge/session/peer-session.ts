@@ -193,7 +193,8 @@ export class PeerSession {
     return this.#parts.messages.refused;
   }
   get payloadBytes(): number {
-    return this.#parts.associations.payloadBytes();
+    const { sent, received } = this.#parts.associations.payload();
+    return sent + received;
   }
   /** Since a frame has crossed, both ways, or since the session was made. */
   payloadAgoMs(): number {
@@ -293,15 +294,14 @@ export class PeerSession {
     const counters = associations.counters(number);
     const { link } = this.#machine.state;
     const onRing = link.kind === 'up' && link.path === 'ring';
-    let resting = false;
+    let calm = false;
     if (id === 'tick' && counters !== null) {
-      const unused = this.#isUnused(); // on any path: it looks whether a frame has crossed
-      resting = onRing && unused;
+      calm = this.#isCalm();
       traffic.sample(counters, clock.now());
       probe.tick(counters.sentBytes, counters.sendErrors);
     }
     if (id === 'tick' && link.kind === 'up') {
-      seeker.look(onRing, link.suspectSinceMs !== null && !resting);
+      seeker.look(onRing, link.suspectSinceMs !== null && !(onRing && calm));
     }
     // Between attempts the ring is tried: a way may have to be searched for. What waits has it searched
     // for at once; nobody else searches for one who may just be away.
@@ -311,7 +311,7 @@ export class PeerSession {
       kind: 'timer',
       id,
       heardAgoMs: counters?.receivedAgoMs ?? -1,
-      resting,
+      calm,
       away: this.#away,
       usedBytes,
     });
@@ -319,8 +319,18 @@ export class PeerSession {
 
   /** No frame has crossed for a while, and nobody has asked for the peer. */
   #isUnused(): boolean {
-    const askedAgoMs = this.#deps.clock.now() - this.#askedMs;
-    return this.payloadAgoMs() >= restMs && askedAgoMs >= restMs;
+    return this.payloadAgoMs() >= restMs && this.#askedAgoMs() >= restMs;
+  }
+
+  /** No frame flows or waits for an answer, and nobody has asked for the peer. */
+  #isCalm(): boolean {
+    const { associations, traffic } = this.#parts;
+    const use = traffic.useOf(associations.payload(), this.#deps.clock.now());
+    return use !== 'used' && this.#askedAgoMs() >= restMs;
+  }
+
+  #askedAgoMs(): number {
+    return this.#deps.clock.now() - this.#askedMs;
   }
 
   /** The association that a timer is about. */

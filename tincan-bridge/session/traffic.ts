@@ -1,11 +1,24 @@
 /**
- * Round trip time and rates of one session, smoothed for the operator, and since when no frame has
- * crossed. Owns the averages.
+ * Round trip time and rates of one session, smoothed for the operator, and what its frames say of it:
+ * since when none has crossed, whether they flow. Owns the averages.
  */
 import type { SessionCounters } from '../datapath/datapath.ts';
+import { lateMs, restMs, tickMs } from './core/timers.ts';
 
 /** Weight of a new measurement (RFC 6298 uses the same for the round trip time). */
 const weight = 1 / 8;
+
+/** Bytes of frames, each way. */
+export interface Payload {
+  readonly sent: number;
+  readonly received: number;
+}
+
+/**
+ * `used`: frames flow, or one waits for its answer; `calm`: an exchange is over, or only the peer has
+ * sent; `unused`: none has crossed for `restMs`.
+ */
+export type Use = 'used' | 'calm' | 'unused';
 
 interface Sample {
   readonly atMs: number;
@@ -19,6 +32,7 @@ export class Traffic {
   #sent = 0;
   #received = 0;
   #payload: { readonly bytes: number; readonly atMs: number };
+  #frames = { sent: 0, received: 0, grewMs: Number.NEGATIVE_INFINITY, flow: false, wait: false };
 
   constructor(nowMs: number) {
     this.#payload = { bytes: 0, atMs: nowMs };
@@ -38,6 +52,21 @@ export class Traffic {
   payloadAgoMs(payloadBytes: number, nowMs: number): number {
     if (payloadBytes !== this.#payload.bytes) this.#payload = { bytes: payloadBytes, atMs: nowMs };
     return nowMs - this.#payload.atMs;
+  }
+
+  /** Asked each time that the session looks at itself. */
+  useOf({ sent, received }: Payload, nowMs: number): Use {
+    const last = this.#frames;
+    const [out, back] = [sent > last.sent, received > last.received];
+    if (out || back) {
+      const flow = nowMs - last.grewMs <= restMs + tickMs;
+      this.#frames = { sent, received, grewMs: nowMs, flow, wait: out && !back };
+    }
+    const { grewMs, flow, wait } = this.#frames;
+    const agoMs = nowMs - grewMs;
+    if (wait && agoMs < lateMs) return 'used';
+    if (agoMs >= restMs) return 'unused';
+    return flow ? 'used' : 'calm';
   }
 
   measured(rttMs: number): void {

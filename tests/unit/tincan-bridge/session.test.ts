@@ -14,6 +14,7 @@ import {
   type SessionState,
 } from '../../../tincan-bridge/session/core/session-state.ts';
 import * as timers from '../../../tincan-bridge/session/core/timers.ts';
+import { Traffic } from '../../../tincan-bridge/session/traffic.ts';
 import { suite } from '../../support/harness.ts';
 
 const test = suite('session machine');
@@ -164,7 +165,7 @@ test('a new attempt that fails leaves a healthy link alone', () => {
   assert.equal(run.state.link.kind, 'up');
 });
 
-const heardAgo = (heardAgoMs: number) => ({ heardAgoMs, resting: false });
+const heardAgo = (heardAgoMs: number) => ({ heardAgoMs, pace: 'used' as const });
 
 test('silence is asked about, then suspected within 5 s, then the session ends within 30 s', () => {
   const run = online();
@@ -215,7 +216,7 @@ test('a session that rests is asked every 10 s, and silence before it was asked 
   const asked: number[] = [];
   let link = { ...state.link, sinceMs: 0, askedMs: 0 };
   const look = (nowMs: number, heardAgoMs: number) => {
-    const health = lookAfterLink(link, { heardAgoMs, resting: true }, nowMs);
+    const health = lookAfterLink(link, { heardAgoMs, pace: 'resting' }, nowMs);
     if (health.asks) asked.push(nowMs);
     link = health.link;
     return health.verdict;
@@ -235,9 +236,11 @@ test('a session that rests is asked every 10 s, and silence before it was asked 
 test('a session that rests with a peer that has left is asked at once, and ends with the first silence', () => {
   const look = (away: boolean): ReadonlyArray<readonly [number, string]> => {
     const run = online();
+    if (run.state.link.kind === 'up')
+      run.state = { ...run.state, link: { ...run.state.link, path: 'ring' } };
     const told: (readonly [number, string])[] = [];
     for (let now = 1_060; now < 30_000 && run.state.link.kind === 'up'; ) {
-      run.at(now, { kind: 'timer', id: 'tick', heardAgoMs: now - 60, resting: true, away });
+      run.at(now, { kind: 'timer', id: 'tick', heardAgoMs: now - 60, calm: true, away });
       for (const kind of run.kinds()) told.push([now - 60, kind]);
       now = run.timer('tick') ?? now + timers.tickMs;
     }
@@ -269,6 +272,35 @@ test('a link that is heard is looked at when it may be quiet, one whose answer i
   );
   assert.equal(lookAt(4_500, 1_000), timers.tickMs, 'a question was asked');
   assert.equal(lookAt(5_000, 1_500), timers.tickMs, 'and is not answered');
+});
+
+test('one in calm is asked after two seconds, unless its peer may be gone', () => {
+  const run = online();
+  const asksAt = (now: number, heardAgoMs: number, away = false): boolean => {
+    run.at(now, { kind: 'timer', id: 'tick', heardAgoMs, calm: true, away });
+    return run.kinds().includes('ask');
+  };
+  run.at(1_060, { kind: 'timer', id: 'ask', heardAgoMs: 0 });
+  assert.equal(asksAt(3_000, 1_500), false);
+  assert.equal(asksAt(3_500, 1_000, true), true);
+  assert.equal(asksAt(4_000, 100), false);
+  assert.equal(run.timer('tick'), 6_000);
+  assert.equal(asksAt(6_000, 2_100), true);
+});
+
+test('frames say whether a session is used: they flow, or one waits for its answer', () => {
+  const traffic = new Traffic(0);
+  const look = (nowMs: number, sent: number, received: number) =>
+    traffic.useOf({ sent, received }, nowMs);
+  assert.equal(look(10_000, 0, 0), 'unused');
+  assert.equal(look(12_000, 100, 100), 'calm', 'an exchange that is over');
+  assert.equal(look(13_000, 200, 200), 'used', 'the second in a row');
+  assert.equal(look(14_500, 200, 200), 'used');
+  assert.equal(look(15_000, 200, 200), 'unused');
+  assert.equal(look(20_000, 200, 300), 'calm', 'nothing of ours waits');
+  assert.equal(look(30_000, 300, 300), 'used', 'not answered yet');
+  assert.equal(look(30_000 + timers.lateMs - 1, 300, 300), 'used');
+  assert.equal(look(30_000 + timers.lateMs, 300, 300), 'unused');
 });
 
 test('sessions look at themselves at the same moments, about every half second', () => {

@@ -4,7 +4,7 @@
  */
 import { stay, step } from '../../../base/machine.ts';
 import { begin, building, isIdle, note } from './attempt.ts';
-import { lookAfterLink } from './liveness.ts';
+import { askAfterMs, lookAfterLink, type Pace } from './liveness.ts';
 import { abandon } from './negotiation.ts';
 import { isWorn } from './rekey.ts';
 import { withoutReplacements } from './replacement.ts';
@@ -38,11 +38,13 @@ export function onAskTimer(state: SessionState, at: Moment): SessionStep {
 
 export function onTick(
   state: SessionState,
-  { heardAgoMs, resting = false, away = false, usedBytes = 0 }: Input & { readonly kind: 'timer' },
+  { heardAgoMs, calm = false, away = false, usedBytes = 0 }: Input & { readonly kind: 'timer' },
   at: Moment,
 ): SessionStep {
   if (state.link.kind === 'down') return stay(state, 'went down meanwhile');
-  const heard = { heardAgoMs, resting: resting && !away };
+  const resting = calm && state.link.path === 'ring';
+  const pace: Pace = away || !calm ? 'used' : resting ? 'resting' : 'calm';
+  const heard = { heardAgoMs, pace };
   const { link, asks, verdict, silentMs } = lookAfterLink(state.link, heard, at.nowMs);
   // One that rests, with a peer that has left the server, carries nothing that could be lost.
   const dead = verdict === 'dead' || (resting && away && verdict === 'suspect');
@@ -54,7 +56,7 @@ export function onTick(
   const effects: readonly Effect[] = [
     ...moved.effects,
     ...(asks ? [{ kind: 'ask', number: link.number } as const] : []),
-    { kind: 'timer', id: 'tick', atMs: lookAgainMs(link, heard.resting, silentMs, at.nowMs) },
+    { kind: 'timer', id: 'tick', atMs: lookAgainMs(link, pace, silentMs, at.nowMs) },
     ...(isWorn(next, usedBytes) ? [{ kind: 'timer', id: 'rekey', atMs: at.nowMs } as const] : []),
   ];
   const worn = next.rekeyed.failures >= rekeyFailuresAllowed;
@@ -68,12 +70,14 @@ export function onTick(
 
 function lookAgainMs(
   { unanswered }: Link & { readonly kind: 'up' },
-  resting: boolean,
+  pace: Pace,
   silentMs: number,
   nowMs: number,
 ): number {
   if (unanswered > 0) return nextTickMs(nowMs);
-  return resting ? nextTickMs(nowMs, restTickMs) : nextLookMs(nowMs, silentMs);
+  return pace === 'resting'
+    ? nextTickMs(nowMs, restTickMs)
+    : nextLookMs(nowMs, silentMs, askAfterMs[pace]);
 }
 
 function onDead(

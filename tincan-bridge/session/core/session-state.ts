@@ -200,8 +200,8 @@ export type Input =
       readonly id: TimerId;
       /** Since the last record of the association in use, or of the one that the timer is about. */
       readonly heardAgoMs: number;
-      /** It leads over the ring and has carried no frame for a while. */
-      readonly resting?: boolean;
+      /** No frame flows, and none waits for an answer. */
+      readonly calm?: boolean;
       /** The peer is off the signalling server: it may be gone. */
       readonly away?: boolean;
       /** Bytes under the keys in use, the larger direction. */

@@ -45,19 +45,21 @@ export const nextTickMs = (nowMs: number, everyMs: number = tickMs): number =>
 /** Nothing heard for this long: ask. With tickMs and deadPathMs three questions go unanswered. */
 export const quietMs = 1_000;
 
-/** When one that is healthy looks at itself next: as soon as it may have been silent for `quietMs`. */
-export const nextLookMs = (nowMs: number, silentMs: number): number =>
-  Math.max(
-    nextTickMs(nowMs),
-    Math.ceil((nowMs + quietMs - Math.max(0, silentMs)) / tickMs) * tickMs,
-  );
+/** The same where no frame flows or waits for an answer: nothing is lost yet that asking could save. */
+export const calmQuietMs = 2_000;
+
+/** When one that is healthy looks at itself next: as soon as it may have been silent for `askAfterMs`. */
+export const nextLookMs = (nowMs: number, silentMs: number, askAfterMs: number): number =>
+  Math.max(nextTickMs(nowMs), Math.ceil((nowMs + askAfterMs - silentMs) / tickMs) * tickMs);
 
 /**
- * A session over the ring that has carried no frame for this long rests: it is looked at and asked this
- * rarely, and no way is sought for it. Members have one with nearly every other, and each question costs
- * all nodes between.
+ * Without a frame for this long a session is unused. One over the ring where none flows or waits rests: it
+ * is looked at and asked this rarely, and no way is sought for it. Members have one with nearly every
+ * other, and each question costs all nodes between.
  */
 export const restMs = 2_000;
+/** An answer to a frame is waited for this long: time to find a dead way dead, and to search for another. */
+export const lateMs = 5_000;
 export const restTickMs = 2_000;
 export const restQuietMs = 10_000;
 

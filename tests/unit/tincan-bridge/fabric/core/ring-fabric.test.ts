@@ -20,16 +20,18 @@ import { random32, randomId, seeded } from '../../../../support/virtual-time.ts'
 const test = suite('ring fabric');
 
 /** Ids in ring order; this node is the first of them. */
-function fabricOf(count: number): { fabric: RingFabric<string>; ids: readonly NodeId[] } {
+function fabricOf(
+  count: number,
+  print?: (payload: string) => number,
+): { fabric: RingFabric<string>; ids: readonly NodeId[] } {
   const random = seeded(count);
   const ids = Array.from({ length: count }, () => randomId(random)).sort();
   const [self] = ids;
   assert.ok(self !== undefined);
-  const fabric = new RingFabric<string>({
-    self,
-    transit: true,
-    random32: () => random32(random),
-  });
+  const fabric = new RingFabric<string>(
+    { self, transit: true, random32: () => random32(random) },
+    print,
+  );
   fabric.setMembers(ids, new Set());
   return { fabric, ids };
 }
@@ -361,6 +363,18 @@ test('with no neighbour yet broadcasts are held, bounded, for the first one', ()
   fabric.tick(2 * waitingMs);
   assert.equal(fabric.flooder.counts.unreachable, 1);
   assert.deepEqual(spreads(fabric.linkUp(at(ids, 5), 2 * waitingMs)), []);
+});
+
+test('a question that its host repeats while it is held goes once, and again only when its answer is late', () => {
+  const { fabric, ids } = fabricOf(10, (payload) => payload.length);
+  for (const payload of ['who', 'where', 'who']) fabric.broadcast(payload, 0);
+  const to = at(ids, 5);
+  const gone = (effects: readonly FabricEffect<string>[]) =>
+    spreads(effects).filter(([target, via]) => target === to && via === to).length;
+  assert.equal(gone(fabric.linkUp(to, 500)), 2);
+  assert.equal(gone(fabric.broadcast('who', 1_000)), 0);
+  assert.equal(gone(fabric.broadcast('anybody', 1_000)), 1);
+  assert.equal(gone(fabric.broadcast('who', 2_500)), 1);
 });
 
 test('the own neighbours are told soon, once more, and then each minute; never more than 64', () => {
