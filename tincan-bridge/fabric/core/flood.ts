@@ -33,8 +33,6 @@ export const maxWaiting = 256;
 export const maxHeld = 128;
 export const waitingMs = 8_000;
 const maxTtl = 255;
-/** What has just gone after it was held waits for its answer first: hosts repeat questions each second. */
-const freshMs = 1_900;
 /** The same frame again so soon is a question that was not answered (ARP asks three times in 3 s). */
 const repeatMs = 10_000;
 const maxRepeats = 1_024;
@@ -70,8 +68,6 @@ export class Flooder<Payload> {
   readonly #seen = new Map<NodeId, Origin>();
   #waiting: Waiting<Payload>[] = [];
   #held: Waiting<Payload>[] = [];
-  #released: { readonly prints: ReadonlySet<number | null>; readonly untilMs: number } | null =
-    null;
   #members: readonly NodeId[] = [];
   #isMember: ReadonlySet<NodeId> = new Set();
   readonly counts = {
@@ -120,8 +116,7 @@ export class Flooder<Payload> {
       hops: 0,
     };
     const flood = { header, payload };
-    if (this.#near.sorted().length === 0) return this.#hold(flood, nowMs);
-    return this.#isFresh(payload, nowMs) ? this.#drop('repeated') : this.#spread(flood, nowMs);
+    return this.#near.sorted().length === 0 ? this.#hold(flood, nowMs) : this.#spread(flood, nowMs);
   }
 
   /** A flooded frame that came over a session; a link that is closing still brings some. */
@@ -167,10 +162,6 @@ export class Flooder<Payload> {
   neighbourUp(id: NodeId, nowMs: number): readonly FloodEffect<Payload>[] {
     const held = this.#held;
     this.#held = [];
-    if (held.length > 0) {
-      const prints = new Set(held.map(({ flood }) => this.#print(flood.payload)));
-      this.#released = { prints, untilMs: nowMs + freshMs };
-    }
     return [
       ...this.routed({ kind: 'found', target: id }, nowMs),
       ...held.flatMap(({ flood }) => this.#spread(flood, nowMs)),
@@ -298,18 +289,14 @@ export class Flooder<Payload> {
   /** Without a neighbour nobody can be asked for a way either. What is said again meanwhile goes once. */
   #hold(flood: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
     const print = this.#print(flood.payload);
-    const isSame = (held: Waiting<Payload>): boolean => this.#print(held.flood.payload) === print;
-    if (print !== null && this.#held.some(isSame)) return this.#drop('repeated');
+    if (print !== null) {
+      const before = this.#held.length;
+      this.#held = this.#held.filter((held) => this.#print(held.flood.payload) !== print);
+      this.counts.repeated += before - this.#held.length;
+    }
     if (this.#held.length >= maxHeld) return this.#drop('waitingFull');
     this.#held.push({ flood, untilMs: nowMs + waitingMs });
     return [];
-  }
-
-  #isFresh(payload: Payload, nowMs: number): boolean {
-    if (this.#released === null) return false;
-    if (nowMs >= this.#released.untilMs) this.#released = null;
-    const print = this.#print(payload);
-    return print !== null && this.#released?.prints.has(print) === true;
   }
 
   #wait(flood: Flood<Payload>, nowMs: number): readonly FloodEffect<Payload>[] {
