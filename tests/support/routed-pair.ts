@@ -21,8 +21,8 @@ export interface PairOptions {
 export interface RoutedPair {
   readonly lab: Lab;
   readonly bridges: readonly [BridgeProcess, BridgeProcess];
-  /** The session as a (0) or b (1) has it. */
-  session(side: 0 | 1): Promise<SessionStatus>;
+  /** The session as a (0) or b (1) has it, and the MTU that the process asks the host for. */
+  session(side: 0 | 1): Promise<SessionStatus & { readonly hostMtu: number }>;
   /** Sets the MTUs of the TAPs to what the processes say. */
   followMtu(): Promise<number>;
   /** Both ends of a leg's cable, at the router only when `routerOnly`. */
@@ -53,9 +53,10 @@ export async function startRoutedPair(t: T, options: PairOptions = {}): Promise<
     lab,
     bridges,
     session: async (side) => {
-      const [session] = (await status(side)).sessions;
+      const { mtu: hostMtu, sessions } = await status(side);
+      const [session] = sessions;
       if (session === undefined) throw new Error('no session');
-      return session;
+      return { ...session, hostMtu };
     },
     followMtu: async () => {
       const mtus = [(await status(0)).mtu, (await status(1)).mtu] as const;
