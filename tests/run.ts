@@ -3,7 +3,8 @@
  * exits 0 when a hook throws or no test ran), a file that does not end is ended: that is how a
  * leaked handle shows. Files that need the machine for themselves run one at a time.
  *
- * Usage: node dist/tests/run.js FOLDER… [--only PART-OF-PATH] [--seconds EACH-FUZZ-TARGET]
+ * Usage: node dist/tests/run.js FOLDER… [--only PART-OF-PATH] [--lanes FILES-AT-ONCE]
+ *          [--seconds EACH-FUZZ-TARGET]
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -19,8 +20,6 @@ interface Outcome {
 
 interface Limits {
   readonly limitMs: number;
-  /** Files of the folder that may run beside each other. */
-  readonly jobs: number;
   /** Parts of names: files that load the machine, or count what other load would change. */
   readonly alone?: readonly string[];
   /** The long ones, begun first: who comes last would keep the others waiting. */
@@ -32,37 +31,54 @@ interface Limits {
   readonly again?: boolean;
 }
 const folders: Record<string, Limits> = {
-  repo: { limitMs: 60_000, jobs: 2 },
-  unit: { limitMs: 60_000, jobs: 2 },
-  property: { limitMs: 120_000, jobs: 2 },
-  sim: { limitMs: 120_000, jobs: 2 },
-  contract: { limitMs: 300_000, jobs: 2, again: true },
-  fuzz: { limitMs: 480_000, jobs: 2 },
-  sanitize: { limitMs: 900_000, jobs: 2, again: true },
-  interop: { limitMs: 480_000, jobs: 2, again: true },
+  repo: { limitMs: 60_000 },
+  unit: { limitMs: 60_000 },
+  property: { limitMs: 120_000 },
+  sim: { limitMs: 120_000 },
+  contract: { limitMs: 300_000, again: true },
+  fuzz: { limitMs: 480_000 },
+  sanitize: { limitMs: 900_000, again: true },
+  interop: { limitMs: 480_000, again: true },
   netns: {
     limitMs: 900_000,
-    jobs: 2,
     alone: ['bridge-ring', 'rekey', 'ring-lab', 'ring-outage'],
     first: ['paths', 'lifecycle', 'trust', 'ovs', 'nat-matrix', 'ring-direct'],
     again: true,
   },
-  kubernetes: { limitMs: 900_000, jobs: 2, alone: ['kubernetes/cni'], again: true },
+  kubernetes: { limitMs: 900_000, alone: ['kubernetes/cni'], first: ['flannel'], again: true },
 };
+
+/** One file of a folder to be run. */
+interface Job {
+  readonly file: string;
+  readonly limits: Limits;
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: 'string' }, seconds: { type: 'string' } },
+  options: {
+    only: { type: 'string' },
+    seconds: { type: 'string' },
+    // Most files wait for real seconds: three at once keep two processors no more than busy.
+    lanes: { type: 'string', default: '3' },
+  },
 });
-const outcomes: Outcome[] = [];
 /** Fuzzing by hand: each target runs so long, and a file may take as long as all of them. */
 const fuzzMs = Number(values.seconds ?? 0) * 1_000 * 30;
 if (values.seconds !== undefined) process.env['EVIO_FUZZ_SECONDS'] = values.seconds;
-for (const folder of positionals) {
-  const limits = folders[folder];
-  if (limits === undefined) throw new Error(`no such test folder: ${folder}`);
-  await runFolder(folder, limits);
+
+const outcomes: Outcome[] = [];
+const again: Job[] = [];
+const jobs = positionals.flatMap(jobsOf);
+// One queue for all folders, so that nobody waits at the end of one for the longest file of another.
+const beside = jobs.filter((job) => !isLonely(job));
+await Promise.all(Array.from({ length: Number(values.lanes) }, () => work(beside, true)));
+await work(jobs.filter(isLonely), true);
+if (again.length > 0) {
+  process.stdout.write(`once more: ${again.map(({ file }) => file).join(', ')}\n`);
 }
+await work(again.splice(0), false);
+
 const sum = (key: 'passed' | 'failed' | 'skipped'): number =>
   outcomes.reduce((n, o) => n + o[key], 0);
 process.exitCode = sum('failed') > 0 || outcomes.length === 0 ? 1 : 0;
@@ -70,36 +86,35 @@ process.stdout.write(
   `${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped\n`,
 );
 
-async function runFolder(folder: string, limits: Limits): Promise<void> {
+/** The files of a folder, the long ones first. */
+function jobsOf(folder: string): readonly Job[] {
+  const limits = folders[folder];
+  if (limits === undefined) throw new Error(`no such test folder: ${folder}`);
   const root = join(import.meta.dirname, folder);
-  if (!existsSync(root)) return;
-  const startedMs = performance.now();
-  const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
-    .filter((f) => f.endsWith('.test.js') && (values.only === undefined || f.includes(values.only)))
-    .map((f) => join(folder, f))
-    .sort();
-  const isLonely = (file: string): boolean =>
-    limits.alone?.some((part) => file.includes(part)) === true;
-  const again: string[] = [];
-  const work = async (queue: string[], repeats: boolean): Promise<void> => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const outcome = await runFile(file, limits.limitMs + fuzzMs);
-      if (outcome.failed > 0 && repeats) again.push(file);
-      else outcomes.push(outcome);
-    }
-  };
+  if (!existsSync(root)) return [];
   const rankOf = (file: string): number => {
     const rank = limits.first?.findIndex((part) => file.includes(part)) ?? -1;
-    return rank < 0 ? files.length : rank;
+    return rank < 0 ? Number.MAX_SAFE_INTEGER : rank;
   };
-  const beside = files.filter((file) => !isLonely(file)).sort((a, b) => rankOf(a) - rankOf(b));
-  const repeats = limits.again === true;
-  await Promise.all(Array.from({ length: limits.jobs }, () => work(beside, repeats)));
-  await work(files.filter(isLonely), repeats);
-  if (again.length > 0) process.stdout.write(`once more: ${again.join(', ')}\n`);
-  await work(again, false);
-  const seconds = ((performance.now() - startedMs) / 1_000).toFixed(0);
-  process.stdout.write(`${folder}: ${files.length} files in ${seconds} s\n`);
+  return readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((f) => f.endsWith('.test.js') && (values.only === undefined || f.includes(values.only)))
+    .map((f) => join(folder, f))
+    .sort()
+    .sort((a, b) => rankOf(a) - rankOf(b))
+    .map((file) => ({ file, limits }));
+}
+
+function isLonely({ file, limits }: Job): boolean {
+  return limits.alone?.some((part) => file.includes(part)) === true;
+}
+
+/** Empties the queue, which others may empty too. */
+async function work(queue: Job[], repeats: boolean): Promise<void> {
+  for (let job = queue.shift(); job !== undefined; job = queue.shift()) {
+    const outcome = await runFile(job.file, job.limits.limitMs + fuzzMs);
+    if (outcome.failed > 0 && repeats && job.limits.again === true) again.push(job);
+    else outcomes.push(outcome);
+  }
 }
 
 function runFile(file: string, limitMs: number): Promise<Outcome> {

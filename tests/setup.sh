@@ -133,9 +133,5 @@ npm run --silent build || fail 'the build failed' 'see the messages above'
 
 # Judges of the tests in tests/kubernetes; without Go there are none, and these tests are skipped.
 case $mode in
-  test | kubernetes)
-    bash tests/support/kubernetes/judges.sh
-    cache=${EVIO_TEST_CACHE:-$HOME/.cache/evio-judges}
-    [ ! -x "$cache/bin/kubelet" ] || bash config/image/build.sh "$cache/evio-image.tar"
-    ;;
+  test | kubernetes) bash tests/support/kubernetes/judges.sh ;;
 esac

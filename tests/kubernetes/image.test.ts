@@ -10,15 +10,9 @@ import { exec } from '../../base/exec.ts';
 import { suite } from '../support/harness.ts';
 import { type Cluster, startCluster } from '../support/kubernetes/cluster.ts';
 import { evioCni } from '../support/kubernetes/evio-cni.ts';
-import {
-  cniPlugin,
-  evioImage,
-  judge,
-  needsHelm,
-  needsImage,
-  needsKubernetes,
-} from '../support/kubernetes/judges.ts';
+import { cniPlugin, judge, needsHelm, needsKubernetes } from '../support/kubernetes/judges.ts';
 import { checkKubectl, checkMtu, checkPodToPod, deploy } from '../support/kubernetes/workload.ts';
+import { needsProgram } from '../support/needs.ts';
 import { parseStatus } from '../support/node.ts';
 import { repositoryRoot } from '../support/repository.ts';
 import { waitFor } from '../support/scope.ts';
@@ -59,7 +53,7 @@ async function applyManifests(cluster: Cluster): Promise<void> {
 }
 
 test.unless(
-  needsKubernetes ?? needsImage,
+  needsKubernetes ?? needsProgram('mmdebstrap'),
   'a DaemonSet brings the overlay and the pods on which its own cluster then stands',
   async (t) => {
     const cluster = await startCluster(t, {
@@ -67,7 +61,11 @@ test.unless(
       workerConfig: () => evioCni.configInPod,
     });
     const { lab, prosody } = cluster.scene;
-    await Promise.all(cluster.workers.map((worker) => worker.importImage(evioImage)));
+    const image = join(lab.folder, 'evio.tar');
+    await exec(['bash', join(repositoryRoot, 'config/image/build.sh'), image], {
+      timeoutMs: 200_000,
+    });
+    await Promise.all(cluster.workers.map((worker) => worker.importImage(image)));
     for (const { machine } of cluster.workers) {
       copyFileSync(cniPlugin('loopback'), machine.file('/opt/cni/bin/loopback'));
     }
@@ -143,7 +141,7 @@ test.unless(
       await cluster.kubectl([...strict, '-k', join(manifests, folder)]);
     }
   },
-  400_000,
+  600_000,
 );
 
 test.unless(

@@ -16,13 +16,6 @@ export const judge = (name: string): string => join(judgesFolder, 'bin', name);
 /** The reference plugins of the CNI project. */
 export const cniPlugin = (name: string): string => join(judgesFolder, 'bin', 'cni', name);
 
-/** Our own image, as `config/image/build.sh` makes it; `tests/setup.sh kubernetes` does. */
-export const evioImage: string = join(judgesFolder, 'evio-image.tar');
-
-export const needsImage: string | null = existsSync(evioImage)
-  ? null
-  : 'no image: tests/setup.sh kubernetes builds it';
-
 /** Not built by default: it takes as long as all of Kubernetes for two seconds of use. */
 export const needsHelm: string | null = existsSync(judge('helm'))
   ? null
