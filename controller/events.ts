@@ -6,7 +6,7 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { InterfaceName, Mac, NodeId, OverlayId } from '../base/ids.ts';
 import type { Secret } from '../base/secret.ts';
-import type { LinkMessage, PeerMessage, PodsAnnouncement } from './peer-messages.ts';
+import type { LinkMessage, PeerMessage } from './peer-messages.ts';
 
 /** A problem as an operator should see it. */
 export interface Problem {
@@ -82,6 +82,8 @@ export interface Events {
     readonly account: string;
     /** It says that it carries nobody's traffic. */
     readonly leaf: boolean;
+    /** Of its host in the overlay, as it says; without prefixes. */
+    readonly addresses: readonly string[];
   };
   /**
    * A member is no longer reachable through the server. `left` (it said so, its presence became
@@ -115,12 +117,18 @@ export interface Events {
     readonly stun: readonly StunServer[];
     readonly turn: readonly TurnServer[];
   };
-  /** A member said which pod ranges are its, in its announcement; null: none (any more). */
+  /**
+   * A member said which pod ranges are its, in its announcement, and its addresses in the overlay, by
+   * which they are reached; null: none (any more).
+   */
   'signal.podsAnnounced': {
     readonly overlay: OverlayId;
     readonly peer: NodeId;
     readonly name: string;
-    readonly pods: PodsAnnouncement | null;
+    readonly pods: {
+      readonly addresses: readonly string[];
+      readonly ranges: readonly string[];
+    } | null;
   };
   /** Somebody was not let in: counted and shown to the operator. */
   'signal.peerRefused': {
@@ -210,8 +218,8 @@ export interface Events {
   /** The largest frame payload that every path in use carries has changed, bytes. */
   'links.mtuChanged': { readonly overlay: OverlayId; readonly mtu: number };
 
-  /** This node's pod ranges, to be announced with its addresses in the overlay; null: none. */
-  'pods.rangesChanged': { readonly overlay: OverlayId; readonly pods: PodsAnnouncement | null };
+  /** This node's pod ranges, to be announced; null: none. */
+  'pods.rangesChanged': { readonly overlay: OverlayId; readonly ranges: readonly string[] | null };
 
   /** The host side of an overlay stands. */
   'bridges.deviceReady': DeviceSummary;

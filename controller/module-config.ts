@@ -70,7 +70,7 @@ export const topologyConfig = ({ overlay, topology }: OverlayConfig): OverlayTop
 
 export const signalConfig = (
   config: Config,
-  { overlay, signal, topology }: OverlayConfig,
+  { overlay, signal, topology, device }: OverlayConfig,
 ): OverlaySignalConfig => ({
   overlay,
   host: signal.host,
@@ -83,4 +83,5 @@ export const signalConfig = (
   rosterGroup: signal.rosterGroup,
   nodeName: config.nodeName,
   leaf: topology.role === 'leaf',
+  addresses: device.addresses.map(({ address }) => address),
 });

@@ -7,7 +7,7 @@ import { NodeId, OverlayId } from '../base/ids.ts';
 import { SessionDescription } from '../tincan-bridge/protocol/description.ts';
 
 /** Version of these messages; a peer of another one is refused by name. */
-export const peerProtocolVersion = 2;
+export const peerProtocolVersion = 3;
 
 /** Why a node wants a link. The far side's view of it is the same word, "incoming". */
 export const LinkReason = z.enum(['static', 'successor', 'on-demand', 'long-distance']);
@@ -104,13 +104,6 @@ const addressText = z
   .max(49)
   .regex(/^[0-9a-f.:]+(\/\d{1,3})?$/, 'must be an address or a range');
 
-/** The pod ranges of a node, and its addresses in the overlay, by which they are reached. */
-export const PodsAnnouncement = z.strictObject({
-  addresses: z.array(addressText).max(4),
-  ranges: z.array(addressText).max(8),
-});
-export type PodsAnnouncement = z.infer<typeof PodsAnnouncement>;
-
 /** What a node says about itself in presence; signed like a message, bound to its full JID. */
 export const AnnouncementBody = z.strictObject({
   version: z.int().min(1).max(1_000_000),
@@ -125,7 +118,9 @@ export const AnnouncementBody = z.strictObject({
   certificate: base64(4_096),
   /** When it was made, milliseconds since the epoch; older ones never replace newer ones. */
   issuedAtMs: z.int().min(0),
+  /** Its host's in the overlay: questions for them go to it alone, and its pods are behind them. */
+  addresses: z.array(addressText).max(4).default([]),
   /** Which pods are behind it; only where pods are attached to the overlay. */
-  pods: PodsAnnouncement.optional(),
+  podRanges: z.array(addressText).max(8).optional(),
 });
 export type AnnouncementBody = z.infer<typeof AnnouncementBody>;

@@ -190,7 +190,7 @@ export class Tunnel {
 
   setMembers(params: Params<'setMembers'>): Nothing {
     const { ring } = this.#switch;
-    ring.setMembers(params);
+    this.#switch.setMembers(params);
     for (const { peer, isWanted } of this.#book.all) {
       if (!isWanted && !ring.isMember(peer)) this.#book.end(peer, 'it is no member any more');
     }

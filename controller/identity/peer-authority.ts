@@ -12,7 +12,6 @@ import { remember } from '../../base/remember.ts';
 import {
   AnnouncementBody,
   type PeerMessage,
-  type PodsAnnouncement,
   peerProtocolVersion,
   SignedBody,
 } from '../peer-messages.ts';
@@ -61,7 +60,8 @@ export type Admission =
       readonly name: string;
       readonly leaf: boolean;
       readonly issuedAtMs: number;
-      readonly pods: PodsAnnouncement | null;
+      readonly addresses: readonly string[];
+      readonly podRanges: readonly string[] | null;
     }
   | {
       readonly kind: 'refused';
@@ -85,7 +85,8 @@ export type Opened =
 /** What a node may say of itself besides who it is. */
 export interface AnnouncedFacts {
   readonly leaf?: boolean;
-  readonly pods?: PodsAnnouncement | null;
+  readonly addresses?: readonly string[];
+  readonly podRanges?: readonly string[] | null;
 }
 
 export class PeerAuthority {
@@ -100,7 +101,7 @@ export class PeerAuthority {
 
   /** The text to put into presence, valid for this full JID only. */
   announce(overlay: OverlayId, jid: string, name: string, more: AnnouncedFacts = {}): string {
-    const { leaf = false, pods = null } = more;
+    const { leaf = false, addresses = [], podRanges = null } = more;
     const { identity, clock } = this.#deps;
     return sealEnvelope('announcement', identity.privateKey, {
       version: peerProtocolVersion,
@@ -111,7 +112,8 @@ export class PeerAuthority {
       jid,
       certificate: Buffer.from(this.#deps.certificate(overlay)).toString('base64'),
       issuedAtMs: Math.floor(clock.wallNow()),
-      pods: pods ?? undefined,
+      addresses,
+      podRanges: podRanges ?? undefined,
     } satisfies Record<keyof AnnouncementBody, unknown>);
   }
 
@@ -141,7 +143,7 @@ export class PeerAuthority {
       return invalid(body.name, 'its signature is wrong');
     }
     const { overlay, account } = place;
-    const { node, name, leaf, issuedAtMs, pods = null } = body;
+    const { node, name, leaf, issuedAtMs, addresses, podRanges = null } = body;
     const claim = { overlay, account, name, node, certificate: certificate.x509 };
     const verdict = this.#deps.trust(overlay).judge(claim);
     if (!verdict.accepted) {
@@ -151,7 +153,7 @@ export class PeerAuthority {
     }
     const admitted = { key: certificate.publicKey, claim };
     remember(this.#admitted, `${overlay} ${node}`, admitted, maxPeerKeys);
-    return { kind: 'admitted', node, name, leaf, issuedAtMs, pods };
+    return { kind: 'admitted', node, name, leaf, issuedAtMs, addresses, podRanges };
   }
 
   /**

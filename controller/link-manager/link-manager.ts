@@ -105,8 +105,8 @@ function listen(
         unreachable(message);
     }
   });
-  port.on('signal.peerSeen', signal, ({ overlay, peer, leaf }) =>
-    links.get(overlay)?.members({ kind: 'seen', peer, leaf }),
+  port.on('signal.peerSeen', signal, ({ overlay, peer, leaf, addresses }) =>
+    links.get(overlay)?.members({ kind: 'seen', peer, leaf, addresses }),
   );
   port.on('signal.peerLost', signal, ({ overlay, peer, reason }) =>
     links.get(overlay)?.members({ kind: 'lost', peer, reason }),

@@ -350,14 +350,11 @@ export class OverlayPods {
 
   #announce(): void {
     const { overlay } = this.config;
-    const pods = {
-      addresses: this.#links.map(({ address }) => formatAddress(address)).slice(0, 4),
-      ranges: this.#own.ranges.map(formatRange),
-    };
-    const text = JSON.stringify(pods);
+    const ranges = this.#own.ranges.map(formatRange);
+    const text = JSON.stringify(ranges);
     if (text === this.#announced) return;
     this.#announced = text;
-    this.#deps.port.publish('pods.rangesChanged', { overlay, pods });
+    this.#deps.port.publish('pods.rangesChanged', { overlay, ranges });
   }
 }
 

@@ -7,7 +7,7 @@ import type { NodeId, OverlayId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Secret } from '../../base/secret.ts';
 import type { Port } from '../bus.ts';
-import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
+import type { PeerMessage } from '../peer-messages.ts';
 import { type BackoffPolicy, defaultBackoff } from './core/backoff.ts';
 
 /** Signs what we say and judges what others say; all texts are printable ASCII. */
@@ -17,7 +17,11 @@ export interface Authority {
     overlay: OverlayId,
     jid: string,
     name: string,
-    more: { readonly leaf: boolean; readonly pods: PodsAnnouncement | null },
+    more: {
+      readonly leaf: boolean;
+      readonly addresses: readonly string[];
+      readonly podRanges: readonly string[] | null;
+    },
   ): string;
   /** Verifies an announcement and asks the trust policy. */
   admit(
@@ -30,8 +34,10 @@ export interface Authority {
         readonly name: string;
         readonly leaf: boolean;
         readonly issuedAtMs: number;
-        /** Which pods it says are behind it. */
-        readonly pods: PodsAnnouncement | null;
+        /** Those that it says its host has in the overlay. */
+        readonly addresses: readonly string[];
+        /** Which pods it says are behind it; null: it attaches none. */
+        readonly podRanges: readonly string[] | null;
       }
     | {
         readonly kind: 'refused';
@@ -73,6 +79,8 @@ export interface OverlaySignalConfig {
   readonly nodeName: string;
   /** This node carries nobody's traffic, and says so in its announcement. */
   readonly leaf: boolean;
+  /** Of this host in the overlay, without prefixes. */
+  readonly addresses: readonly string[];
 }
 
 /** The times of the module, and why. */

@@ -5,7 +5,6 @@
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Events } from '../events.ts';
-import type { PodsAnnouncement } from '../peer-messages.ts';
 import { type Jid, parseJid } from './core/jid.ts';
 import {
   initialMembership,
@@ -127,9 +126,10 @@ export class Members {
         if (reason === 'removed') this.#withPods.delete(peer);
         this.#deps.port.publish('signal.peerLost', { overlay, peer, reason });
       } else {
-        const { node: peer, name, account, leaf } = effect;
+        const { node: peer, name, account, leaf, addresses } = effect;
         this.#log.info('peer seen', { peer, name, account });
-        this.#deps.port.publish('signal.peerSeen', { overlay, peer, name, account, leaf });
+        const seen = { overlay, peer, name, account, leaf, addresses };
+        this.#deps.port.publish('signal.peerSeen', seen);
         this.#seen(peer);
       }
     }
@@ -191,10 +191,12 @@ export class Members {
     const admission = this.#deps.authority.admit(decodePayload(text) ?? '', place);
     this.#refused.delete(from.full);
     if (admission.kind === 'admitted') {
-      const { node, name, leaf, issuedAtMs, pods } = admission;
-      this.advance({ kind: 'announced', jid: from.full, node, name, leaf, issuedAtMs });
+      const { node, name, leaf, issuedAtMs, addresses, podRanges } = admission;
+      const announced = { jid: from.full, node, name, leaf, addresses, issuedAtMs };
+      this.advance({ kind: 'announced', ...announced });
       const peer = this.#state.peers.get(node);
       const isCurrent = peer?.jid === from.full && peer.issuedAtMs === issuedAtMs;
+      const pods = podRanges === null ? null : { addresses, ranges: podRanges };
       if (isCurrent) this.#tellPods(node, name, pods);
       return true;
     }
@@ -205,7 +207,7 @@ export class Members {
   }
 
   /** Those who never announced any are not mentioned. */
-  #tellPods(peer: NodeId, name: string, pods: PodsAnnouncement | null): void {
+  #tellPods(peer: NodeId, name: string, pods: Events['signal.podsAnnounced']['pods']): void {
     if (pods === null && !this.#withPods.has(peer)) return;
     if (pods === null) this.#withPods.delete(peer);
     else this.#withPods.add(peer);

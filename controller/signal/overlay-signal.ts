@@ -7,7 +7,7 @@ import { EvioError, messageOf, toEvioError } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Problem, SignalState } from '../events.ts';
-import type { PeerMessage, PodsAnnouncement } from '../peer-messages.ts';
+import type { PeerMessage } from '../peer-messages.ts';
 import { isRefusal, nextTry, noFailures } from './core/backoff.ts';
 import { type Jid, parseJid } from './core/jid.ts';
 import { readRoster, rosterQuery } from './core/roster.ts';
@@ -61,8 +61,8 @@ export class OverlaySignal {
   /** Ends with the stream: timers and late answers of an old one do nothing. */
   #session = new AbortController();
   #running: Promise<void> | null = null;
-  /** What is announced of our pods. */
-  #pods: PodsAnnouncement | null = null;
+  /** Of our pods, to be announced. */
+  #podRanges: readonly string[] | null = null;
 
   constructor(config: OverlaySignalConfig, deps: SignalDeps) {
     const account = parseJid(config.username);
@@ -257,18 +257,19 @@ export class OverlaySignal {
   }
 
   #announce(stream: XmppStream): void {
-    const { overlay, nodeName, leaf } = this.#config;
+    const { overlay, nodeName, leaf, addresses } = this.#config;
     const { full } = stream.address;
     const text = this.#deps.authority.announce(overlay, full, nodeName, {
       leaf,
-      pods: this.#pods,
+      addresses,
+      podRanges: this.#podRanges,
     });
     stream.send(announcePresence(text));
   }
 
   /** Our pod ranges are these from now on: said at once when online, and at each login. */
-  podsChanged(pods: PodsAnnouncement | null): void {
-    this.#pods = pods;
+  podsChanged(ranges: readonly string[] | null): void {
+    this.#podRanges = ranges;
     if (this.#stream !== null) this.#announce(this.#stream);
   }
 

@@ -34,8 +34,8 @@ export function createSignal(deps: SignalDeps): Signal {
         overlays.get(overlay)?.envelopeRefused(number),
       );
       deps.port.on('trust.changed', over.signal, ({ overlay }) => overlays.get(overlay)?.rejudge());
-      deps.port.on('pods.rangesChanged', over.signal, ({ overlay, pods }) =>
-        overlays.get(overlay)?.podsChanged(pods),
+      deps.port.on('pods.rangesChanged', over.signal, ({ overlay, ranges }) =>
+        overlays.get(overlay)?.podsChanged(ranges),
       );
       deps.port.on('links.networkChanged', over.signal, ({ overlay }) =>
         overlays.get(overlay)?.networkChanged(),

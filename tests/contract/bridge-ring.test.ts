@@ -89,7 +89,12 @@ test('a message to a node without a session makes one first; to a stranger there
   const { a, b, c } = await chain(t);
   assert.deepEqual(await a.bridge.handlers.sendMessage({ peer: c.id, body: 'x' }), { sent: true });
   assert.equal(c.messages[0]?.body, 'x');
-  await a.bridge.handlers.setMembers({ members: [a.id, b.id], leaves: [] });
+  await a.bridge.handlers.setMembers({
+    members: [a.id, b.id],
+    leaves: [],
+    away: [],
+    addresses: [],
+  });
   await until(t, 'gone with its membership', () => a.pathTo(c.id) === 'none');
   assert.deepEqual(await a.bridge.handlers.sendMessage({ peer: c.id, body: 'y' }), { sent: false });
   const pinged = await a.bridge.handlers.ping({ peer: c.id, timeoutMs: 300 });

@@ -127,6 +127,7 @@ test(
       rosterGroup: null,
       nodeName: 'me',
       leaf: false,
+      addresses: [],
     };
     const deps = {
       port: new Bus(silentLogger).port('signal'),

@@ -62,7 +62,11 @@ async function newLab(t: T): Promise<Lab> {
   await forbid(c, a);
   const members = [a, b, c, d].map(({ identity }) => identity.nodeId);
   for (const { process } of [a, b, c, d]) {
-    await process.client.call('setMembers', { members, leaves: [] }, 5_000);
+    await process.client.call(
+      'setMembers',
+      { members, leaves: [], away: [], addresses: [] },
+      5_000,
+    );
   }
   carryAll([a, b, c, d]);
   return { a, b, c, d };

@@ -72,6 +72,7 @@ test('in a line of nodes the ends share a segment, tools say how, and it survive
   assert.ok(a && b && c);
   const line: Line = { ...many, a, b, c };
   await waitOnline(many.nodes, patienceMs);
+  await step('announced addresses', () => announcedAddresses(line));
   const pairsMs = await waitAllPairs(many.lab, many.nodes, patienceMs);
   print(`all pairs after ${(pairsMs / 1_000).toFixed(1)} s`);
   await step('links and ways', () => linksAndWays(line));
@@ -133,6 +134,19 @@ async function linksAndWays({ a, b, c }: Line): Promise<void> {
   assert.match(ofTrace, /n2[\s\S]*n3/);
   assert.match(ofLinks, /n2.*static/);
   assert.doesNotMatch(ofLinks, /n3/);
+}
+
+/** A node that came anew asks another's host alone, though none of its stations has ever spoken. */
+async function announcedAddresses({ lab, a, b, c }: Line): Promise<void> {
+  const greeted = async (): Promise<boolean> => (await ping(lab, a.ns, b.address)).received > 0;
+  await waitFor('the first question, which is for all, is answered', greeted, {
+    timeoutMs: 20_000,
+  });
+  const before = await counterOf(a, 'unflooded');
+  const heard = lab.exec(b.ns, ['sh', '-c', questionsFor(c.address, deviceOf(b))]);
+  await ping(lab, a.ns, c.address, { count: 3 });
+  assert.ok((await counterOf(a, 'unflooded')) > before, 'everybody was asked');
+  assert.equal((await heard).trim(), '', 'the node between was asked too');
 }
 
 /** Who is asked for an address that is known: its station alone; and all, if that does not answer. */

@@ -161,6 +161,7 @@ const input: fc.Arbitrary<MembershipInput> = fc.oneof(
     node: nodeId,
     name: fc.constantFrom('x', 'y'),
     leaf: fc.boolean(),
+    addresses: fc.array(fc.constantFrom('10.77.0.1', 'fd77::1'), { maxLength: 2 }),
     issuedAtMs: fc.nat(5),
   }),
   fc.record({ kind: fc.constant('unavailable' as const), jid: fc.oneof(jid, fc.string()) }),

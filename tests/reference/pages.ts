@@ -86,7 +86,6 @@ function peerPage(): string {
     SignedBody: peer.SignedBody,
     Envelope: peer.Envelope,
     AnnouncementBody: peer.AnnouncementBody,
-    PodsAnnouncement: peer.PodsAnnouncement,
   };
   return [
     '# Peer messages',

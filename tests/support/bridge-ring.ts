@@ -190,7 +190,12 @@ export class RingLab {
   async members(all: readonly RingBridge[], leaves: readonly RingBridge[] = []): Promise<void> {
     const members = all.map(({ id }) => id);
     for (const { bridge } of all) {
-      await bridge.handlers.setMembers({ members, leaves: leaves.map(({ id }) => id) });
+      await bridge.handlers.setMembers({
+        members,
+        leaves: leaves.map(({ id }) => id),
+        away: [],
+        addresses: [],
+      });
     }
   }
 

@@ -92,6 +92,7 @@ export async function startNode(scope: Scope, options: NodeOptions): Promise<Sig
         rosterGroup: null,
         nodeName: user,
         leaf: false,
+        addresses: [],
         ...options.config,
       },
     ],

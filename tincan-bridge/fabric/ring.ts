@@ -95,7 +95,7 @@ export class Ring implements RingPort {
     signal.addEventListener('abort', () => this.#alarm.end(), { once: true });
   }
 
-  setMembers({ members, leaves, away = [] }: Params<'setMembers'>): void {
+  setMembers({ members, leaves, away }: Params<'setMembers'>): void {
     this.#members = members.filter((id) => id !== this.#deps.self);
     this.#fabric.setMembers(this.#members, new Set(leaves), new Set(away));
     this.#settle();

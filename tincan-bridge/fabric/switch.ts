@@ -8,8 +8,9 @@ import { type Mac, macFromBytes, type NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Datapath, Frame, SessionNumber } from '../datapath/datapath.ts';
 import type { HostStations } from '../network/host-stations.ts';
+import type { Params } from '../protocol/schema.ts';
 import { ethernetHeaderBytes } from '../session/core/path.ts';
-import { decodeResolution } from './core/address-resolution.ts';
+import { decodeResolution, type Question } from './core/address-resolution.ts';
 import { Bindings } from './core/bindings.ts';
 import { type Budget, floodBudget, fullBudget, spend } from './core/budget.ts';
 import { decodeOwnFrame } from './core/loop-frame.ts';
@@ -79,6 +80,12 @@ export class Switch {
       sendTo: (node, bytes) => this.#sendTo(node, { bytes, offload: null }),
     });
     every(clock, waitingSweepMs, signal, () => this.#expireWaiting());
+  }
+
+  /** Who is a member, and what their hosts' addresses are; replaces the earlier. */
+  setMembers(params: Params<'setMembers'>): void {
+    this.ring.setMembers(params);
+    this.#bindings.setHosts(params.addresses);
   }
 
   /** An association carries frames of the node from now on; stations stay (`replaceSession`). */
@@ -154,17 +161,30 @@ export class Switch {
     // A local destination is on the host's own bridge, which has delivered the frame already.
   }
 
-  /** A question for an address whose station is known goes there alone. */
+  /** A question for an address goes alone to the node that has it, where that is known. */
   #toAll(source: Mac, frame: Frame): void {
-    const resolution = decodeResolution(frame.bytes);
-    const nowMs = this.#clock.now();
-    const station =
-      resolution === null ? null : this.#bindings.stationFor(source, resolution, nowMs);
-    const place = station === null ? null : this.#stations.find(station);
-    if (place?.kind === 'node' && this.ring.isMember(place.node)) {
-      this.#counts.unflooded += 1;
-      this.#sendTo(place.node, frame);
-    } else this.#floodOut(frame);
+    const asks = decodeResolution(frame.bytes)?.asks ?? null;
+    const question = asks === null ? null : `${source} ${asks.asker}>${asks.ip}`;
+    const node =
+      asks === null || question === null
+        ? null
+        : // Said again while it waits for the session, it has not been heard yet.
+          (this.#waiting.asked(question) ?? this.#holderOf(source, asks));
+    if (node === null || !this.ring.isMember(node)) {
+      this.#floodOut(frame);
+      return;
+    }
+    this.#counts.unflooded += 1;
+    this.#sendTo(node, frame, question);
+  }
+
+  /** The node behind which the station with an address is; null: everybody is asked. */
+  #holderOf(source: Mac, asks: Question): NodeId | null {
+    const holder = this.#bindings.askedBy(source, asks, this.#clock.now());
+    if (holder === null) return null;
+    const place = holder.station === null ? null : this.#stations.find(holder.station);
+    if (place === null) return holder.node;
+    return place.kind === 'node' ? place.node : null;
   }
 
   /** What the source says of itself; its address has passed the learning table. */
@@ -185,13 +205,13 @@ export class Switch {
   }
 
   /** Over the session with a member, or as soon as there is one. */
-  #sendTo(node: NodeId, frame: Frame): void {
+  #sendTo(node: NodeId, frame: Frame, question: string | null = null): void {
     const session = this.#online.numberOf(node);
     if (session !== undefined) {
       this.#send(session, frame);
       return;
     }
-    if (this.#waiting.add(node, frame, this.#clock.now())) this.#counts.waited += 1;
+    if (this.#waiting.add(node, frame, this.#clock.now(), question)) this.#counts.waited += 1;
     else this.#counts.waitedInVain += 1;
     this.#deps.onNeeded(node);
   }

@@ -15,6 +15,8 @@ const waitMs = 5_000;
 
 interface Queue {
   readonly frames: Frame[];
+  /** Those of them that are questions for an address. */
+  readonly questions: Set<string>;
   bytes: number;
   readonly untilMs: number;
 }
@@ -27,17 +29,30 @@ export class WaitingFrames {
     return this.#queues.size;
   }
 
-  /** False: no room. */
-  add(node: NodeId, frame: Frame, nowMs: number): boolean {
-    const queue = this.#queues.get(node) ?? { frames: [], bytes: 0, untilMs: nowMs + waitMs };
+  /** False: no room. A question that waits already is not added again. */
+  add(node: NodeId, frame: Frame, nowMs: number, question: string | null = null): boolean {
+    const queue = this.#queues.get(node) ?? {
+      frames: [],
+      questions: new Set(),
+      bytes: 0,
+      untilMs: nowMs + waitMs,
+    };
     const { length } = frame.bytes;
+    if (question !== null && queue.questions.has(question)) return true;
     if (queue.frames.length >= maxFrames || queue.bytes + length > maxBytes) return false;
     if (this.#bytes + length > maxTotalBytes) return false;
     queue.frames.push(frame);
+    if (question !== null) queue.questions.add(question);
     queue.bytes += length;
     this.#bytes += length;
     this.#queues.set(node, queue);
     return true;
+  }
+
+  /** The node for whom this question waits, or null. */
+  asked(question: string): NodeId | null {
+    for (const [node, { questions }] of this.#queues) if (questions.has(question)) return node;
+    return null;
   }
 
   /** All of the node, oldest first; they wait no longer. */

@@ -8,7 +8,7 @@ import { InterfaceName, NodeId, OverlayId } from '../../base/ids.ts';
 import { SessionDescription } from './description.ts';
 
 /** Version of this protocol; `ready` carries it and a mismatch ends the process. */
-export const bridgeProtocolVersion = 3;
+export const bridgeProtocolVersion = 4;
 
 /** Longest frame on the channel, bytes of JSON. */
 export const maxFrameBytes = 1_048_576;
@@ -134,7 +134,9 @@ export const methods = {
       /** Those of them that carry nobody's traffic. */
       leaves: z.array(NodeId).max(4_096),
       /** Those that are off the signalling server: if they are gone, it is found out soon. */
-      away: z.array(NodeId).max(4_096).optional(),
+      away: z.array(NodeId).max(4_096),
+      /** Which of them says that its host has which IP address in the overlay. */
+      addresses: z.array(z.strictObject({ node: NodeId, address: z.string().max(45) })).max(16_384),
     }),
     result: nothing,
   },

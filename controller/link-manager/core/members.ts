@@ -10,9 +10,12 @@
 import { unreachable } from '../../../base/errors.ts';
 import type { NodeId } from '../../../base/ids.ts';
 import { type Step, stay, step, type Transition } from '../../../base/machine.ts';
+import type { Params } from '../../../tincan-bridge/protocol/schema.ts';
 
 export interface Member {
   readonly leaf: boolean;
+  /** Of its host in the overlay, as it says. */
+  readonly addresses: readonly string[];
   readonly standing: 'there' | 'away';
 }
 
@@ -23,7 +26,12 @@ export interface MembersState {
 }
 
 export type MembersInput =
-  | { readonly kind: 'seen'; readonly peer: NodeId; readonly leaf: boolean }
+  | {
+      readonly kind: 'seen';
+      readonly peer: NodeId;
+      readonly leaf: boolean;
+      readonly addresses: readonly string[];
+    }
   | {
       readonly kind: 'lost';
       readonly peer: NodeId;
@@ -49,12 +57,13 @@ export const nextMembers: Transition<MembersState, MembersInput, MembersEffect> 
   const member = state.members.get(peer);
   switch (input.kind) {
     case 'seen': {
-      const { leaf } = input;
+      const { leaf, addresses } = input;
       if (member === undefined && state.members.size >= maxMembers) {
         return stay(state, 'the table is full: signal refuses members beyond it too');
       }
-      const next = put(state, peer, { leaf, standing: 'there' });
-      if (member?.leaf === leaf && member.standing === 'there') return step(next);
+      const next = put(state, peer, { leaf, addresses, standing: 'there' });
+      const isKnown = member?.leaf === leaf && member.addresses.join() === addresses.join();
+      if (isKnown && member.standing === 'there') return step(next);
       return step(next, { kind: 'tell', when: 'soon' });
     }
     case 'lost':
@@ -76,15 +85,14 @@ export const nextMembers: Transition<MembersState, MembersInput, MembersEffect> 
 };
 
 /** What the tunnel process is told. */
-export function membersOf({ members }: MembersState): {
-  readonly members: NodeId[];
-  readonly leaves: NodeId[];
-  readonly away: NodeId[];
-} {
+export function membersOf({ members }: MembersState): Params<'setMembers'> {
   const those = (is: (member: Member) => boolean): NodeId[] =>
     [...members].filter(([, member]) => is(member)).map(([peer]) => peer);
   const away = those(({ standing }) => standing === 'away');
-  return { members: [...members.keys()], leaves: those(({ leaf }) => leaf), away };
+  const addresses = [...members].flatMap(([node, member]) =>
+    member.addresses.map((address) => ({ node, address })),
+  );
+  return { members: [...members.keys()], leaves: those(({ leaf }) => leaf), away, addresses };
 }
 
 function lost(

@@ -21,6 +21,8 @@ export interface Peer {
   /** Full JID where it is reachable; null when it is not. */
   readonly jid: string | null;
   readonly leaf: boolean;
+  /** Of its host in the overlay, as it says. */
+  readonly addresses: readonly string[];
   /** Our own outage made it unreachable, and it has not announced itself since. */
   readonly awaited: boolean;
   readonly issuedAtMs: number;
@@ -47,6 +49,7 @@ export type MembershipInput =
       readonly node: NodeId;
       readonly name: string;
       readonly leaf: boolean;
+      readonly addresses: readonly string[];
       readonly issuedAtMs: number;
     }
   /** The server says so, or its announcement is not (any more) acceptable. */
@@ -64,6 +67,7 @@ export type MembershipEffect =
       readonly name: string;
       readonly account: string;
       readonly leaf: boolean;
+      readonly addresses: readonly string[];
     }
   | {
       readonly kind: 'lost';
@@ -174,15 +178,16 @@ function announced(
   if (old === undefined && !makeRoom(peers)) {
     return step({ ...state, peers, overflow: state.overflow + 1 }, ...effects);
   }
-  const { jid, name, leaf, issuedAtMs, node } = input;
-  peers.set(node, { account, name, jid, leaf, awaited: false, issuedAtMs });
+  const { jid, name, leaf, addresses, issuedAtMs, node } = input;
+  peers.set(node, { account, name, jid, leaf, addresses, awaited: false, issuedAtMs });
   const isNews =
     old === undefined ||
     old.jid === null ||
     old.account !== account ||
     old.name !== name ||
-    old.leaf !== leaf;
-  if (isNews) effects.push({ kind: 'seen', node, name, account, leaf });
+    old.leaf !== leaf ||
+    old.addresses.join() !== addresses.join();
+  if (isNews) effects.push({ kind: 'seen', node, name, account, leaf, addresses });
   return step({ ...state, peers }, ...effects);
 }
 

@@ -138,7 +138,14 @@ function bench(): Bench {
     see: (peer) =>
       tell({
         name: 'signal.peerSeen',
-        event: { overlay, peer, name: `node-${peer.slice(-3)}`, account: 'a@h', leaf: false },
+        event: {
+          overlay,
+          peer,
+          name: `node-${peer.slice(-3)}`,
+          account: 'a@h',
+          leaf: false,
+          addresses: [],
+        },
       }),
     lose: (peer, reason) => tell({ name: 'signal.peerLost', event: { overlay, peer, reason } }),
     async status(sessions, withLinks = []) {

@@ -1,9 +1,12 @@
 /**
  * The switch's pure parts: learning table, storm budget, "too big" answers.
  */
-import { strict as assert } from 'node:assert';
+import { strict as assert, fail } from 'node:assert';
 import { Mac, macBytes, NodeId } from '../../../base/ids.ts';
-import { decodeResolution } from '../../../tincan-bridge/fabric/core/address-resolution.ts';
+import {
+  decodeResolution,
+  ipTextOf,
+} from '../../../tincan-bridge/fabric/core/address-resolution.ts';
 import { Bindings, bindingMs, maxBindings } from '../../../tincan-bridge/fabric/core/bindings.ts';
 import { fullBudget, spend } from '../../../tincan-bridge/fabric/core/budget.ts';
 import {
@@ -294,19 +297,48 @@ test('an address that is known is asked of its station alone, and of all when th
   const question = decodeResolution(arp(1, [2, 1]));
   const answer = decodeResolution(arp(2, [1, 2]));
   assert.ok(question !== null && answer !== null);
-  assert.equal(bindings.stationFor(bob, question, 0), null, 'nobody has said so yet');
+  const asked = (atMs: number) => bindings.askedBy(bob, question.asks ?? fail(), atMs)?.station;
+  assert.equal(asked(0), undefined, 'nobody has said so yet');
   bindings.learn(answer, 10);
-  assert.equal(bindings.stationFor(bob, question, 1_000), null, 'was asked just now');
-  assert.equal(bindings.stationFor(bob, question, 20_000), alice);
-  assert.equal(bindings.stationFor(bob, question, 21_000), null, 'did not answer');
-  assert.equal(bindings.stationFor(bob, question, 10 + bindingMs), null, 'too long ago');
+  assert.equal(asked(1_000), undefined, 'was asked just now');
+  assert.equal(asked(20_000), alice);
+  assert.equal(asked(21_000), undefined, 'did not answer');
+  assert.equal(asked(10 + bindingMs), undefined, 'too long ago');
   bindings.isNew(bob);
-  assert.equal(bindings.stationFor(bob, question, 40_000), null, 'nobody knows bob here');
-  assert.equal(bindings.stationFor(bob, question, 60_000), alice);
+  assert.equal(asked(40_000), undefined, 'nobody knows bob here');
+  assert.equal(asked(60_000), alice);
   const statement = (mac: Mac) => ({ asks: null, says: { ip: '0a000001', mac } });
   bindings.learn(statement(bob), 1_000_000);
-  assert.equal(bindings.stationFor(bob, question, 1_000_001), null, 'two say that they have it');
-  assert.equal(bindings.stationFor(bob, question, 1_020_000), bob);
+  assert.equal(asked(1_000_001), undefined, 'two say that they have it');
+  assert.equal(asked(1_020_000), bob);
+});
+
+test('an address that a node announces is asked of it alone, unless another one announces it too', () => {
+  const bindings = new Bindings();
+  const [one, other] = [1, 2].map((n) => NodeId.parse(`${n}`.padStart(32, '0')));
+  assert.ok(one !== undefined && other !== undefined);
+  const ip = ipTextOf('10.0.0.1');
+  assert.equal(ip, '0a000001');
+  const question = { ip, asker: '0a000002' };
+  bindings.setHosts([
+    { node: one, address: '10.0.0.1' },
+    { node: other, address: 'fd77::2' },
+    { node: other, address: 'no address' },
+  ]);
+  assert.equal(bindings.askedBy(bob, question, 0), null, 'nobody knows bob here');
+  assert.deepEqual(bindings.askedBy(bob, question, 20_000), { station: null, node: one });
+  assert.equal(bindings.askedBy(bob, question, 21_000), null, 'it did not answer');
+  const inIpv6 = { ip: ipTextOf('fd77::2') ?? fail(), asker: ipTextOf('fd77::1') ?? fail() };
+  assert.deepEqual(bindings.askedBy(bob, inIpv6, 22_000), { station: null, node: other });
+  bindings.learn({ asks: null, says: { ip, mac: alice } }, 40_000);
+  assert.deepEqual(bindings.askedBy(bob, question, 50_000), { station: alice, node: one });
+  bindings.setHosts([
+    { node: one, address: '10.0.0.1' },
+    { node: other, address: '10.0.0.1' },
+  ]);
+  assert.deepEqual(bindings.askedBy(bob, question, 70_000), { station: alice, node: null });
+  bindings.learn({ asks: null, says: { ip, mac: bob } }, 80_000);
+  assert.equal(bindings.askedBy(bob, question, 85_000), null, 'two stations say that they have it');
 });
 
 test('of addresses only so many are remembered', () => {

@@ -3,15 +3,22 @@
  * (RFC 4861 sections 4.3 and 4.4). Owns the codec; what it cannot read is null, tagged frames too.
  */
 
+import { parseAddress, widthOf } from '../../../base/cidr.ts';
 import { type Mac, macFromBytes } from '../../../base/ids.ts';
 import { etherTypes } from '../../datapath/wire.ts';
 
 /** Address in hexadecimal digits: 8 of IPv4, 32 of IPv6. */
 export type IpText = string;
 
+/** Who has `ip`? */
+export interface Question {
+  readonly ip: IpText;
+  readonly asker: IpText;
+}
+
 export interface Resolution {
-  /** Sent to all: who has `ip`? Null: no such question, or one that all must hear (an address in probe). */
-  readonly asks: { readonly ip: IpText; readonly asker: IpText } | null;
+  /** Sent to all; null: no such question, or one that all must hear (an address in probe). */
+  readonly asks: Question | null;
   /** The station that sent the frame says that it has the address. */
   readonly says: { readonly ip: IpText; readonly mac: Mac } | null;
 }
@@ -28,6 +35,13 @@ const ipv6Bytes = 40;
 const discoveryBytes = 24;
 /** A link-layer address option is 8 bytes long: type, length 1, address (RFC 4861 section 4.6.1). */
 const optionBytes = 8;
+
+/** `10.77.1.3` as `0a4d0103`; null where it is no address. */
+export function ipTextOf(text: string): IpText | null {
+  const address = parseAddress(text);
+  if (address === null) return null;
+  return address.bits.toString(16).padStart(widthOf(address.family) / 4, '0');
+}
 
 export function decodeResolution(frame: Uint8Array): Resolution | null {
   if (frame.length < headerBytes + arpBytes) return null;

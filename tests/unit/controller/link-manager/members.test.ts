@@ -14,7 +14,7 @@ import { suite } from '../../../support/harness.ts';
 const test = suite('link manager members');
 const id = (n: number): NodeId => NodeId.parse(n.toString(16).padStart(32, '0'));
 const peer = id(2);
-const seen: MembersInput = { kind: 'seen', peer, leaf: false };
+const seen: MembersInput = { kind: 'seen', peer, leaf: false, addresses: [] };
 const up: MembersInput = { kind: 'session-up', peer };
 const down: MembersInput = { kind: 'session-down', peer };
 const lost = (reason: 'left' | 'removed' | 'signal-lost'): MembersInput => ({
@@ -46,10 +46,22 @@ test('who is seen is a member, told once', () => {
 });
 
 test('one that becomes a leaf is told again, as a leaf', () => {
-  const leaf: MembersInput = { kind: 'seen', peer, leaf: true };
+  const leaf: MembersInput = { ...seen, leaf: true };
   assert.deepEqual(run(seen, leaf).last, soon);
   const { state } = nextMembers(noMembers, leaf);
-  assert.deepEqual(membersOf(state), { members: [peer], leaves: [peer], away: [] });
+  const told = { members: [peer], leaves: [peer], away: [], addresses: [] };
+  assert.deepEqual(membersOf(state), told);
+});
+
+test('one whose host has another address is told again, with it', () => {
+  const first: MembersInput = { ...seen, addresses: ['10.77.0.2'] };
+  const second: MembersInput = { ...seen, addresses: ['10.77.0.2', 'fd77::2'] };
+  assert.deepEqual(run(first, second).last, soon);
+  assert.deepEqual(run(first, second, second).last, []);
+  assert.deepEqual(membersOf(nextMembers(noMembers, second).state).addresses, [
+    { node: peer, address: '10.77.0.2' },
+    { node: peer, address: 'fd77::2' },
+  ]);
 });
 
 test('one that left the server goes at once, or with its session', () => {

@@ -105,7 +105,7 @@ function stage(
       pods: { addresses: [address], ranges: [range] },
     });
   const announced = (): readonly (readonly string[])[] =>
-    seen.flatMap((e) => (e.name === 'pods.rangesChanged' ? [e.event.pods?.ranges ?? []] : []));
+    seen.flatMap((e) => (e.name === 'pods.rangesChanged' ? [e.event.ranges ?? []] : []));
   return {
     ...host,
     pods,

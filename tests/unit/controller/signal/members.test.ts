@@ -50,6 +50,7 @@ async function stage(t: T): Promise<Stage> {
     rosterGroup: null,
     nodeName: 'me',
     leaf: false,
+    addresses: [],
   };
   const deps = {
     port: bus.port('signal'),
@@ -294,12 +295,14 @@ test('what comes in-band is checked like anything: signature, sender, membership
   assert.ok(members.counters.limitedStanzas > 50);
 });
 
-test('a member that says it is a leaf is seen as one', async (t) => {
+test('what a member says of itself is seen: that it is a leaf, which addresses its host has', async (t) => {
   const { bob, members, published } = await stage(t);
-  const text = bob.authority.announce(overlay, bobJid, 'bob', { leaf: true });
+  const addresses = ['10.77.0.2', 'fd77::2'];
+  const text = bob.authority.announce(overlay, bobJid, 'bob', { leaf: true, addresses });
   members.receivePresence(from(bobJid, announcePresence(text)));
   const [seen] = published;
   assert.ok(seen?.name === 'signal.peerSeen' && seen.event.leaf);
+  assert.deepEqual(seen.event.addresses, addresses);
 });
 
 test('pod ranges are told as they are announced, and when they are not any more', async (t) => {
@@ -307,7 +310,8 @@ test('pod ranges are told as they are announced, and when they are not any more'
   const pods = { addresses: ['10.77.0.2'], ranges: ['10.42.2.0/24'] };
   const say = (what: typeof pods | null): void => {
     bob.clock.wallMs += 1_000;
-    const text = bob.authority.announce(overlay, bobJid, 'bob', { pods: what });
+    const said = { addresses: pods.addresses, podRanges: what?.ranges ?? null };
+    const text = bob.authority.announce(overlay, bobJid, 'bob', said);
     members.receivePresence(from(bobJid, announcePresence(text)));
   };
   say(null); // who never had any is not mentioned

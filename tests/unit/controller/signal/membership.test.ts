@@ -31,6 +31,7 @@ const announced = (jid: string, n: number, issuedAtMs = 1, name = `n${n}`): Memb
   node: node(n),
   name,
   leaf: false,
+  addresses: [],
   issuedAtMs,
 });
 const unavailable = (jid: string): MembershipInput => ({ kind: 'unavailable', jid });
@@ -44,6 +45,7 @@ const seen = (n: number, account = 'bob@lab.test', name = `n${n}`): MembershipEf
   name,
   account,
   leaf: false,
+  addresses: [],
 });
 const lost = (n: number, reason: 'left' | 'removed' | 'signal-lost'): MembershipEffect => ({
   kind: 'lost',
@@ -168,6 +170,7 @@ test('members and nodes are bounded, and what is beyond is counted', () => {
         name: 'x',
         jid: i === 7 ? null : `bob@lab.test/r${i}`,
         leaf: false,
+        addresses: [],
         awaited: false,
         issuedAtMs: 1,
       },

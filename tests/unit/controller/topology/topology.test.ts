@@ -55,7 +55,8 @@ function bench(t: T, config: Partial<TopologyConfig> = {}): Bench {
       for (const each of peers) {
         const name = `n${each.slice(-2)}`;
         const account = `${name}@farm.example`;
-        signal.publish('signal.peerSeen', { overlay, peer: each, name, account, leaf: false });
+        const facts = { leaf: false, addresses: [] };
+        signal.publish('signal.peerSeen', { overlay, peer: each, name, account, ...facts });
       }
       time.runUntil(time.nowMs + 1_000);
     },

@@ -31,6 +31,20 @@ test('frames wait in order, and not for ever', () => {
   assert.equal(waiting.size, 0);
 });
 
+test('a question waits once, for the node that is asked', () => {
+  const waiting = new WaitingFrames();
+  assert.ok(waiting.add(id(1), frame(42), 0, 'a>b'));
+  assert.ok(waiting.add(id(1), frame(43), 1_000, 'a>b'));
+  assert.ok(waiting.add(id(1), frame(44), 1_000, 'a>c'));
+  assert.equal(waiting.asked('a>b'), id(1));
+  assert.equal(waiting.asked('b>a'), null);
+  assert.deepEqual(
+    waiting.take(id(1)).map(({ bytes }) => bytes.length),
+    [42, 44],
+  );
+  assert.equal(waiting.asked('a>b'), null);
+});
+
 test('of one node and of all together only so much waits', () => {
   const waiting = new WaitingFrames();
   const ofOne = Array.from({ length: 70 }, () => waiting.add(id(1), frame(60), 0));
