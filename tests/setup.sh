@@ -47,6 +47,7 @@ kubernetes='containerd containerd
 runc runc
 etcd etcd-server
 iptables iptables
+ipset ipset
 conntrack conntrack
 podman podman
 socat socat

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds the real parts that judge us on Kubernetes: Kubernetes' own programs, Flannel, the reference
-# CNI plugins, and the image that test pods run. What is there stays; needs Go and the packages of
-# `tests/setup.sh kubernetes`. Cold on two quiet cores: 6 minutes; 5 GB in Go's caches.
+# CNI plugins, kube-router, and the image that test pods run. What is there stays; needs Go and the
+# packages of `tests/setup.sh kubernetes`. Cold on two quiet cores: 6 minutes; 5 GB in Go's caches.
 #
 # Usage: tests/support/kubernetes/judges.sh [helm]     (EVIO_TEST_CACHE: where to, default
 # ~/.cache/evio-judges; helm: also that, which takes as long as half of all others)
@@ -64,6 +64,11 @@ flannel() {
   cd "$here/judges/flannel"
   CGO_ENABLED=1 go_build -ldflags '-s -w' -o "$bin/flanneld" github.com/flannel-io/flannel
 }
+kube_router() {
+  cd "$here/judges/kube-router"
+  CGO_ENABLED=0 go_build -ldflags '-s -w' -o "$bin/kube-router" \
+    github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
+}
 installed() { # FOLDER PACKAGE@VERSION…
   GOBIN=$1 CGO_ENABLED=0 nice -n 5 go install -trimpath -ldflags '-s -w' "${@:2}"
 }
@@ -72,6 +77,8 @@ wanted=$(missing "$bin" kubelet kube-apiserver kube-controller-manager kube-sche
 [ -z "$wanted" ] ||
   timed "Kubernetes $kubernetes" kubernetes $(printf 'k8s.io/kubernetes/cmd/%s\n' $wanted)
 [ -z "$(missing "$bin" flanneld)" ] || timed flanneld flannel
+[ -z "$(missing "$bin" kube-router)" ] || timed kube-router kube_router ||
+  say 'without kube-router the test of NetworkPolicy will be skipped'
 repository=github.com/containernetworking
 [ -z "$(missing "$bin/cni" bridge host-local loopback portmap bandwidth)" ] ||
   timed 'CNI plugins' installed "$bin/cni" $repository/plugins/plugins/main/{bridge,loopback}@$plugins \

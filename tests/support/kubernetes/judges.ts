@@ -21,6 +21,11 @@ export const needsHelm: string | null = existsSync(judge('helm'))
   ? null
   : 'no helm: tests/support/kubernetes/judges.sh helm builds it';
 
+/** Enforces NetworkPolicy; not every mirror of Go's modules has it. */
+export const needsKubeRouter: string | null = existsSync(judge('kube-router'))
+  ? needsProgram('ipset')
+  : 'no kube-router: tests/setup.sh kubernetes builds it with Go';
+
 /** What a cluster needs of this machine, as `unless` wants it. */
 export const needsKubernetes: string | null =
   needsRoot ?? needsProgram('containerd') ?? needsProgram('etcd') ?? needsJudges();
