@@ -2,7 +2,10 @@
  * The event bus: one queue over RxJS, so that all events have one order; a port per module, through
  * which only the owner of an event can publish it; a tap for logs, `evio watch` and tests.
  */
-import { observeOn, queueScheduler, Subject } from 'rxjs';
+// The parts by themselves: all of RxJS takes 9 MiB and 25 ms of each controller.
+import { observeOn } from 'rxjs/internal/operators/observeOn';
+import { Subject } from 'rxjs/internal/Subject';
+import { queueScheduler } from 'rxjs/internal/scheduler/queue';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { BusEvent, EventName, Events, OwnedBy, Owner } from './events.ts';

@@ -4,7 +4,6 @@
  * allocation is used for is the caller's.
  */
 import { isIP } from 'node:net';
-import { classes, Message, methods, StunOverTurnProtocol, TurnProtocol } from 'werift';
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
@@ -12,6 +11,7 @@ import type { IceServers } from '../protocol/schema.ts';
 import { OwnTransport, type TransportOwner } from './own-transport.ts';
 import { resolveStun } from './reflexive.ts';
 import { StreamTransport } from './stream-transport.ts';
+import { classes, Message, methods, StunOverTurnProtocol, TurnProtocol } from './werift.ts';
 
 /** The next server is asked as well after this: one is there within half a second at most. */
 const stepMs = 200;

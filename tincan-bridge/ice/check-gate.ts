@@ -3,10 +3,11 @@
  * role that it names, answers, and keeps its sender as a candidate for ever. Owns the proof by our
  * credentials, the rate and the bound on unknown senders; on sockets and through relays alike.
  */
-import { parseMessage } from 'werift';
+
 import type { Clock } from '../../base/clock.ts';
 import { EvioError } from '../../base/errors.ts';
 import { type Budget, fullBudget, spend } from '../fabric/core/budget.ts';
+import { parseMessage } from './werift.ts';
 
 /** Of one attempt: 32 candidates on 8 addresses are checked in the first second, then consent only. */
 const checkBudget = { perSecond: 100, burst: 400 } as const;

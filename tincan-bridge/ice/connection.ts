@@ -2,11 +2,12 @@
  * A werift connection as one attempt needs it: our sockets, our credentials, no servers of its own, and
  * every request proved before it is answered. Owns what werift has to be talked out of.
  */
-import { type CandidatePair, Connection, type StunProtocol } from 'werift';
+
 import type { Clock } from '../../base/clock.ts';
 import { EvioError } from '../../base/errors.ts';
 import { CheckGate } from './check-gate.ts';
 import { type TransportOwner, transportKey } from './own-transport.ts';
+import { type CandidatePair, Connection, type StunProtocol } from './werift.ts';
 
 export interface ConnectionOptions {
   readonly controlling: boolean;

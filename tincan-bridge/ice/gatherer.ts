@@ -3,7 +3,6 @@
  * the questions that wait for an answer; host candidates are werift's own.
  */
 import { setImmediate } from 'node:timers/promises';
-import type { Candidate, CandidatePair, Connection } from 'werift';
 import type { Clock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Endpoint } from '../datapath/datapath.ts';
@@ -16,6 +15,7 @@ import type { OwnTransport, TransportOwner } from './own-transport.ts';
 import { ReflexiveQuery, resolveStun } from './reflexive.ts';
 import { adoptRelay, type Relays } from './relays.ts';
 import { StreamTransport } from './stream-transport.ts';
+import type { Candidate, CandidatePair, Connection } from './werift.ts';
 
 export interface GathererDeps {
   readonly connection: Connection;

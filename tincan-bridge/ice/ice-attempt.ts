@@ -4,14 +4,6 @@
  * Never decides about sessions, never touches DTLS bytes.
  */
 import { randomBytes } from 'node:crypto';
-import {
-  type Candidate,
-  type CandidatePair,
-  CandidatePairState,
-  type Connection,
-  parseMessage,
-  StunOverTurnProtocol,
-} from 'werift';
 import { every } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import { withDeadline } from '../../base/lifecycle.ts';
@@ -27,6 +19,14 @@ import { PeerCandidates } from './peer-candidates.ts';
 import { Relays } from './relays.ts';
 import type { DatagramRouter } from './router.ts';
 import { describePath } from './selected-path.ts';
+import {
+  type Candidate,
+  type CandidatePair,
+  CandidatePairState,
+  type Connection,
+  parseMessage,
+  StunOverTurnProtocol,
+} from './werift.ts';
 
 /**
  * Relayed pairs are held back for this long after checks began: werift takes the first pair that

@@ -6,10 +6,10 @@
  * sender as a peer-reflexive candidate; so requests are checked here, before it sees them.
  */
 import type { AddressInfo } from 'node:net';
-import { UdpTransport } from 'werift';
 import { EvioError } from '../../base/errors.ts';
 import type { Datapath, Endpoint, SocketNumber } from '../datapath/datapath.ts';
 import type { DatagramRouter } from './router.ts';
+import { UdpTransport } from './werift.ts';
 
 /** Who a socket was opened for; handed through werift as its `interfaceAddresses` object. */
 export interface TransportOwner {

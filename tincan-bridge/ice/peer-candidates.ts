@@ -2,9 +2,10 @@
  * The candidates of the peer in one attempt, and their pairs. Owns how many are kept; which pair is used is
  * werift's choice.
  */
-import { Candidate, CandidatePairState, type Connection } from 'werift';
+
 import type { Endpoint } from '../datapath/datapath.ts';
 import { type CandidatePolicy, type ParsedCandidate, parseCandidate } from './candidates.ts';
+import { Candidate, CandidatePairState, type Connection } from './werift.ts';
 
 /** Remote candidates that are kept. */
 const maxRemote = 32;

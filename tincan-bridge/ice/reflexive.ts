@@ -5,11 +5,11 @@
  */
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { classes, Message, methods, parseMessage } from 'werift';
 import type { Clock } from '../../base/clock.ts';
 import type { Endpoint } from '../datapath/datapath.ts';
 import type { IceServers } from '../protocol/schema.ts';
 import type { OwnTransport } from './own-transport.ts';
+import { classes, Message, methods, parseMessage } from './werift.ts';
 
 /** A question is sent at these times; a fifth would come too late to be of use. Milliseconds. */
 const askAtMs = [0, 250, 750, 1_750];

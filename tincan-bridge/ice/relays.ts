@@ -2,13 +2,7 @@
  * The TURN allocations of one ICE attempt: what they hand over, the channel that carries the session,
  * and giving them back. Owns channels and their renewal; ICE checks over them are werift's.
  */
-import {
-  Candidate,
-  type Connection,
-  candidateFoundation,
-  candidatePriority,
-  type StunOverTurnProtocol,
-} from 'werift';
+
 import { every } from '../../base/clock.ts';
 import { EvioError, messageOf } from '../../base/errors.ts';
 import type { Endpoint, Path, SocketNumber } from '../datapath/datapath.ts';
@@ -17,6 +11,13 @@ import type { IceDeps } from './agent.ts';
 import { giveBack } from './allocate.ts';
 import { OwnTransport } from './own-transport.ts';
 import { StreamRelay } from './stream-relay.ts';
+import {
+  Candidate,
+  type Connection,
+  candidateFoundation,
+  candidatePriority,
+  type StunOverTurnProtocol,
+} from './werift.ts';
 
 /** Channel and permission are renewed this often; a permission lives 300 s (RFC 8656 section 9). */
 const renewChannelMs = 240_000;

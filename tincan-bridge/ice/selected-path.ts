@@ -2,7 +2,7 @@
  * The pair that ICE has chosen, in the datapath's words: where records go, and what kind of path it is.
  * Owns the translation; decides nothing.
  */
-import { type CandidatePair, StunOverTurnProtocol, StunProtocol } from 'werift';
+
 import type { Endpoint, Path } from '../datapath/datapath.ts';
 import type { PathFacts } from '../session/core/path.ts';
 import { addressKind } from './addresses.ts';
@@ -10,6 +10,7 @@ import type { SelectedPath } from './agent.ts';
 import type { ParsedCandidate } from './candidates.ts';
 import { OwnTransport } from './own-transport.ts';
 import type { Relays } from './relays.ts';
+import { type CandidatePair, StunOverTurnProtocol, StunProtocol } from './werift.ts';
 
 /** `known`: the peer's candidate there, if it has told of it; `seenAs`: how the peer saw our address. */
 export async function describePath(
