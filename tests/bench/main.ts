@@ -1,6 +1,6 @@
 /**
  * The bench: ours and other VPNs, interleaved in one run, against the bare cable. Owns the order
- * of the rounds, the table and `bench/results.json`; a ratio counts, an absolute figure does not.
+ * of the rounds and the files; a ratio counts, an absolute figure does not.
  *
  * Usage: npm run bench -- [--install] [--only evio,raw] [--seconds 5] [--rounds 3]
  */
@@ -13,7 +13,7 @@ import { repositoryRoot } from '../support/repository.ts';
 import { waitFor, withScope } from '../support/scope.ts';
 import { ping } from '../support/traffic.ts';
 import { type Case, measure, units } from './measure.ts';
-import { evio, evioTurn } from './programs/evio.ts';
+import { evio, evioRing, evioTurn } from './programs/evio.ts';
 import { fastd } from './programs/fastd.ts';
 import { n2n } from './programs/n2n.ts';
 import { openvpn } from './programs/openvpn.ts';
@@ -22,22 +22,15 @@ import { raw } from './programs/raw.ts';
 import { tinc } from './programs/tinc.ts';
 import { vpncloud } from './programs/vpncloud.ts';
 import { wireguardGo } from './programs/wireguard-go.ts';
+import { type Row, rowsOf, tableOf, verdictsOf } from './results.ts';
 
 const programs: readonly Program[] = [
-  ...[raw, evio, evioTurn, wireguardGo],
+  ...[raw, evio, evioTurn, evioRing, wireguardGo],
   ...[vpncloud, fastd, tinc, openvpn, n2n],
 ];
 
 /** Program → case → one value per round. */
-type Samples = Map<string, Map<Case, number[]>>;
-
-interface Row {
-  readonly case: Case;
-  readonly program: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly ratio_to_raw: number | null;
-}
+type Gathered = Map<string, Map<Case, number[]>>;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -51,7 +44,7 @@ async function main(): Promise<void> {
     },
   });
   const chosen = await choose(values.only, values.install);
-  const samples: Samples = new Map();
+  const samples: Gathered = new Map();
   const rounds = positive('--rounds', values.rounds);
   const seconds = positive('--seconds', values.seconds);
   for (let round = 1; round <= rounds; round += 1) {
@@ -65,8 +58,10 @@ async function main(): Promise<void> {
       });
     }
   }
-  const rows = rowsOf(samples);
-  say(table(rows));
+  const columns = programs.map((program) => ({ program: program.name, ...program }));
+  const rows = rowsOf(columns, units, samples);
+  say(tableOf(columns, units, samples));
+  for (const verdict of verdictsOf(columns, samples)) say(verdict);
   writeResults(rows);
   if (rows.length === 0) process.exitCode = 1;
 }
@@ -102,7 +97,7 @@ async function runOnce(
   pair: Pair,
   program: Program,
   seconds: number,
-  samples: Samples,
+  samples: Gathered,
 ): Promise<void> {
   const running = await program.start(pair);
   const once = { count: 1, waitS: 0.5 };
@@ -118,57 +113,6 @@ async function runOnce(
   for (const [name, value] of values) cases.set(name, [...(cases.get(name) ?? []), value]);
   await running.stop();
 }
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const upper = sorted[Math.floor(middle)] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? upper)) / 2;
-}
-
-const caseNames = (): readonly Case[] => Object.keys(units).filter((name) => isCase(name));
-const isCase = (name: string): name is Case => name in units;
-
-function rowsOf(samples: Samples): readonly Row[] {
-  const baseline = samples.get('raw');
-  return caseNames().flatMap((name) =>
-    [...samples].flatMap(([program, cases]) => {
-      const values = cases.get(name);
-      if (values === undefined) return [];
-      const value = median(values);
-      const under = baseline?.get(name);
-      const ratio = under === undefined ? null : round(value / median(under));
-      return [{ case: name, program, value: round(value), unit: units[name], ratio_to_raw: ratio }];
-    }),
-  );
-}
-
-const round = (value: number): number => Number(value.toPrecision(4));
-
-function table(rows: readonly Row[]): string {
-  const names = programs.map((p) => p.name).filter((n) => rows.some((row) => row.program === n));
-  const cells = caseNames().map((name) => [
-    `${name} ${units[name]}`,
-    ...names.map((program) => {
-      const row = rows.find((r) => r.case === name && r.program === program);
-      return row === undefined ? '-' : formatValue(row.value);
-    }),
-  ]);
-  const lines = [['', ...names], ...cells];
-  const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0)));
-  return lines
-    .map((line) =>
-      line
-        .map((cell, i) =>
-          i === 0 ? cell.padEnd(widths?.[i] ?? 0) : cell.padStart(widths?.[i] ?? 0),
-        )
-        .join('  '),
-    )
-    .join('\n');
-}
-
-const formatValue = (value: number): string =>
-  value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(3);
 
 function writeResults(rows: readonly Row[]): void {
   const folder = join(repositoryRoot, 'bench');

@@ -44,6 +44,7 @@ test('cone × cone connects directly within 3 s of the second start, and carries
   );
   const connectMs = performance.now() - startedMs;
   process.stdout.write(`second start to first ping: ${connectMs.toFixed(0)} ms\n`);
+  await assertWithin('second start to first ping', connectMs, 3_000);
   const peer = await a.waitUp('b');
   assert.equal(peer.path?.kind, 'direct-reflexive');
 

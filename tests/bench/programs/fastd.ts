@@ -23,6 +23,7 @@ async function generateKeys(): Promise<Keys> {
 
 export const fastd: Program = {
   name: 'fastd',
+  rival: true,
   missing: () => missingProgram('fastd'),
   install: { kind: 'apt', packages: ['fastd'] },
   async start(pair) {

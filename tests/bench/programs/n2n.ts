@@ -9,6 +9,7 @@ const defaultMtu = 1400;
 
 export const n2n: Program = {
   name: 'n2n',
+  rival: true,
   missing: () => missingProgram('edge') ?? missingProgram('supernode'),
   install: { kind: 'apt', packages: ['n2n'] },
   start(pair) {

@@ -9,6 +9,7 @@ import { startTwoEnds } from './two-ends.ts';
 
 export const openvpn: Program = {
   name: 'openvpn',
+  rival: true,
   missing: () => missingProgram('openvpn'),
   install: { kind: 'apt', packages: ['openvpn'] },
   async start(pair) {

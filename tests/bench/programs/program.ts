@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { exec } from '../../../base/exec.ts';
 import { createLab, type Lab } from '../../support/netns.ts';
 import type { Scope } from '../../support/scope.ts';
+import type { Column } from '../results.ts';
 
 export interface End {
   /** Namespace. */
@@ -27,7 +28,7 @@ export interface Pair {
   readonly lab: Lab;
   readonly a: End;
   readonly b: End;
-  /** Public segment, for servers. */
+  /** Public segment, for servers and for a node between the two. */
   readonly pub: { readonly ns: 'pub'; readonly address: string };
 }
 
@@ -40,8 +41,9 @@ export interface Running {
   stop(): Promise<void>;
 }
 
-export interface Program {
-  readonly name: string;
+export interface Program extends Omit<Column, 'program'> {
+  /** What the results call it; the same as `name` where nothing else is said. */
+  readonly program?: string;
   /** Null when it can run, else why not. */
   missing(): string | null;
   /** How to get it: packages of Debian, or a command that puts it into the cache folder. */

@@ -9,6 +9,7 @@ import { startTwoEnds } from './two-ends.ts';
 
 export const tinc: Program = {
   name: 'tinc',
+  rival: true,
   missing: () => missingProgram('tincd'),
   install: { kind: 'apt', packages: ['tinc'] },
   async start(pair) {

@@ -7,6 +7,7 @@ import { startTwoEnds } from './two-ends.ts';
 
 export const vpncloud: Program = {
   name: 'vpncloud',
+  rival: true,
   missing: () => missingProgram('vpncloud'),
   install: {
     kind: 'build',

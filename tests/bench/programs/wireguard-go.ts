@@ -3,7 +3,9 @@
  * tool is not needed. Owns one process at each end.
  */
 import { generateKeyPairSync } from 'node:crypto';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { waitFor } from '../../support/scope.ts';
 import { cacheFolder, ends, missingProgram, type Program, programPath } from './program.ts';
@@ -15,6 +17,13 @@ function keyPair(): { readonly publicKey: string; readonly privateKey: string } 
   const { x, d } = Jwk.parse(generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' }));
   const hex = (base64: string): string => Buffer.from(base64, 'base64url').toString('hex');
   return { publicKey: hex(x), privateKey: hex(d) };
+}
+
+/** What the program answers to one request. */
+function tell(path: string, settings: readonly string[]): Promise<string> {
+  const socket = createConnection(path);
+  socket.end(`${settings.join('\n')}\n\n`);
+  return text(socket);
 }
 
 export const wireguardGo: Program = {
@@ -44,10 +53,9 @@ export const wireguardGo: Program = {
         `endpoint=${there.underlay}:51820`,
         `allowed_ip=${there.overlay}/32`,
       ];
-      const socket = `UNIX-CONNECT:/var/run/wireguard/${dev}.sock`;
-      const input = `${settings.join('\n')}\n\n`;
+      const socket = `/var/run/wireguard/${dev}.sock`;
       await waitFor('wireguard-go takes its settings', async () =>
-        (await lab.exec('', ['socat', '-t1', '-', socket], { input })).includes('errno=0'),
+        (await tell(socket, settings)).includes('errno=0'),
       );
       await lab.ip(here.ns, `addr add ${here.overlay}/24 dev ${dev}\nlink set ${dev} mtu 1420 up`);
     }
